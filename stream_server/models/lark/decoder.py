@@ -1,0 +1,78 @@
+"""Codes → spectral frames: the part of the vocoder that was learned.
+
+Each token brings its speech code and the three symbols around the pointer (before, under, after it), so the codes
+need only carry what the text leaves open.  Causal blocks at 25 Hz, then four frames a token at 100 Hz.  A frame is
+given out one token late: that is the single token of lookahead.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stream_server.models.lark import features, fsq
+from stream_server.models.lark.symbols import NUM_SYMBOLS
+from stream_server.nn.conv import KERNEL, ConvNeXt
+
+WIDE, NARROW = 256, 128  # channels at 25 Hz and at 100 Hz
+WIDE_BLOCKS, NARROW_BLOCKS = 4, 2
+TOKEN_COLUMNS = 4  # code, symbol before, symbol under the pointer, symbol after
+NO_CODE = -1  # the code that stands for "speech is over"
+
+
+@dataclass
+class DecoderState:
+    """What each slot remembers: the inputs of every block."""
+
+    wide: list[Tensor]  # 4 × [S, KERNEL - 1, 256]
+    narrow: list[Tensor]  # 2 × [S, KERNEL - 1, 128]
+
+    def reset(self, slots: Tensor) -> None:
+        for history in (*self.wide, *self.narrow):
+            history[slots] = 0.0
+
+
+class Decoder(nn.Module):
+    def __init__(self, num_voices: int) -> None:
+        super().__init__()
+        self.code = nn.Linear(fsq.NUM_DIGITS, WIDE)
+        self.symbol = nn.Embedding(NUM_SYMBOLS, 3 * 64)
+        self.context = nn.Linear(3 * 64, WIDE)
+        self.voice = nn.Embedding(num_voices, WIDE)
+        self.wide = nn.ModuleList(ConvNeXt(WIDE) for _ in range(WIDE_BLOCKS))
+        self.upsample = nn.Linear(WIDE, features.FRAMES_PER_TOKEN * NARROW)
+        self.narrow = nn.ModuleList(ConvNeXt(NARROW) for _ in range(NARROW_BLOCKS))
+        self.norm = nn.LayerNorm(NARROW)
+        self.head = nn.Linear(NARROW, features.NUM_FEATURES)
+        self.register_buffer("mean", torch.zeros(features.NUM_FEATURES))
+        self.register_buffer("scale", torch.ones(features.NUM_FEATURES))
+        nn.init.normal_(self.symbol.weight, std=0.3)
+        nn.init.normal_(self.voice.weight, std=0.1)
+
+    def allocate(self, num_slots: int) -> DecoderState:
+        return DecoderState(
+            [torch.zeros(num_slots, KERNEL - 1, WIDE) for _ in self.wide],
+            [torch.zeros(num_slots, KERNEL - 1, NARROW) for _ in self.narrow],
+        )
+
+    def embed(self, tokens: Tensor, voices: Tensor) -> Tensor:
+        """Tokens int64 [B, T, 4] and voices [B] → [B, T, WIDE]; codes may be NO_CODE."""
+        codes, symbols = tokens[..., 0], tokens[..., 1:]
+        return self.embed_values(fsq.to_values(codes.clamp(min=0)), codes >= 0, symbols, voices)
+
+    def embed_values(self, values: Tensor, spoken: Tensor, symbols: Tensor, voices: Tensor) -> Tensor:
+        """Quantised values [B, T, 5], whether there is a code [B, T], symbols [B, T, 3], voices [B]."""
+        B, T, _ = values.shape
+        table = self.symbol.weight.view(NUM_SYMBOLS, 3, 64)
+        around = torch.cat([table[symbols[..., i], i] for i in range(3)], dim=-1)  # [B, T, 192]
+        return self.code(values) * spoken[..., None] + self.context(around) + self.voice(voices)[:, None]
+
+    def forward(self, x: Tensor, state: DecoderState | None = None, slots: Tensor | None = None) -> Tensor:
+        """Embedded tokens [B, T, WIDE] → frames [B, 4 T, 86] in features' own units, belonging to the tokens before."""
+        B, T, _ = x.shape
+        for index, block in enumerate(self.wide):
+            x = block(x, state.wide[index] if state else None, slots)
+        x = self.upsample(x).view(B, T * features.FRAMES_PER_TOKEN, NARROW)
+        for index, block in enumerate(self.narrow):
+            x = block(x, state.narrow[index] if state else None, slots)
+        return self.head(self.norm(x)) * self.scale + self.mean

@@ -1,0 +1,144 @@
+"""Frames → sound: a pulse train and white noise, each filtered by a spectral envelope (WORLD's model of speech).
+
+The pulse train is band-limited in closed form (Dirichlet's kernel) on a phase carried in double precision; noise is
+a hash of the seed and the sample's number; the filters are minimum-phase through the cepstrum and applied by FFT
+with overlap-add.  All of it is a function of the frames and their numbers alone, so any cut gives the same samples.
+
+The model is M. Morise et al., WORLD (2016); the pulses' closed form is textbook.  Knows nothing of tokens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stream_server.models.lark import features
+
+FFT_SIZES = {24_000: 1024, 32_000: 1536}  # segment of two hops plus 23 or 28 ms of impulse response
+ANALYSIS_RATE = 32_000
+
+
+@dataclass
+class SynthState:
+    """One row per slot; hop h is the stretch of samples before frame h."""
+
+    phase: Tensor  # float64 [S], cycles, at the end of the last hop
+    log_f0: Tensor  # [S] of the last frame
+    source: Tensor  # [S, 2, hop]: the last hop's pulses and noise
+    tail: Tensor  # [S, fft - hop]: sound of past frames that lies ahead
+    hops: Tensor  # int64 [S]: hops made so far
+    seed: Tensor  # int64 [S]
+
+    def reset(self, slots: Tensor, seeds: Tensor) -> None:
+        for field in (self.phase, self.log_f0, self.source, self.tail, self.hops):
+            field[slots] = 0
+        self.seed[slots] = seeds
+
+
+class SourceFilter(nn.Module):
+    """One sampling rate's synthesiser; the same frames serve 24 and 32 kHz."""
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.hop = sample_rate // features.FRAMES_PER_SECOND
+        self.fft = FFT_SIZES[sample_rate]
+        self.gain = (sample_rate / ANALYSIS_RATE) ** 0.5  # the envelope is a density per sample at 32 kHz
+        bins = self.fft // 2 + 1
+        self.register_buffer("unwarp", torch.from_numpy(features.unwarp_matrix(bins, sample_rate)), persistent=False)
+        self.register_buffer("bands", torch.from_numpy(features.aperiodicity_matrix(bins, sample_rate)), persistent=False)
+        self.register_buffer("window", torch.hann_window(2 * self.hop), persistent=False)
+        fold = torch.zeros(self.fft)
+        fold[0], fold[1 : self.fft // 2], fold[self.fft // 2] = 1, 2, 1
+        self.register_buffer("fold", fold, persistent=False)
+
+    def allocate(self, num_slots: int) -> SynthState:
+        return SynthState(
+            phase=torch.zeros(num_slots, dtype=torch.float64),
+            log_f0=torch.zeros(num_slots),
+            source=torch.zeros(num_slots, 2, self.hop),
+            tail=torch.zeros(num_slots, self.fft - self.hop),
+            hops=torch.zeros(num_slots, dtype=torch.int64),
+            seed=torch.zeros(num_slots, dtype=torch.int64),
+        )
+
+    def forward(self, frames: Tensor, state: SynthState, slots: Tensor) -> Tensor:
+        """Frames [B, F, 86] → sound [B, F * hop], 10 ms behind the frames; moves `state` on."""
+        pulses, noise = self.excite(frames, state, slots)
+        source = torch.cat([state.source[slots][:, None], torch.stack([pulses, noise], dim=2)], dim=1)
+        state.source[slots] = source[:, -1]
+        # Frame f shapes the hops before and after its instant; the one after comes with frame f + 1, so what is
+        # filtered now by frame f is hops f - 1 and f, and the frame's instant lies 10 ms back.
+        segments = torch.cat([source[:, :-1], source[:, 1:]], dim=-1) * self.window  # [B, F, 2, 2 hop]
+        spectra = torch.fft.rfft(segments, self.fft)
+        filters = self.filters(frames)
+        sound = torch.fft.irfft((spectra * filters).sum(2), self.fft) * self.gain  # [B, F, fft]
+        return self.overlap_add(sound, state, slots)
+
+    def excite(self, frames: Tensor, state: SynthState, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit-power pulses and noise [B, F, hop] of the hops that end at these frames."""
+        B, F, _ = frames.shape
+        log_f0 = frames[..., -2].clamp(3.5, 6.4)
+        started = state.hops[slots] > 0
+        before = torch.where(started, state.log_f0[slots], log_f0[:, 0])
+        state.log_f0[slots] = log_f0[:, -1]
+        before = torch.cat([before[:, None], log_f0[:, :-1]], dim=1)
+        ramp = torch.arange(1, self.hop + 1, dtype=torch.float64) / self.hop
+        f0 = torch.exp(before.double()[..., None] * (1 - ramp) + log_f0.double()[..., None] * ramp)  # [B, F, hop]
+        advance = torch.cumsum(f0 / self.sample_rate, dim=-1)
+        phase = torch.empty_like(f0)
+        start = state.phase[slots]
+        for hop in range(F):  # carried hop by hop, so that the rounding does not depend on the cut
+            phase[:, hop] = start[:, None] + advance[:, hop]
+            start = phase[:, hop, -1] % 1.0
+        state.phase[slots] = start
+        first = state.hops[slots]
+        state.hops[slots] = first + F
+        index = (first * self.hop)[:, None] + torch.arange(F * self.hop)
+        return pulse_train(phase, f0, self.sample_rate), hash_noise(state.seed[slots], index).view(B, F, self.hop)
+
+    def filters(self, frames: Tensor) -> Tensor:
+        """[B, F, 86] → complex [B, F, 2, bins]: minimum-phase filters of the pulses and of the noise."""
+        envelope, bands, voiced = frames[..., : features.NUM_ENVELOPE], frames[..., features.NUM_ENVELOPE : -2], frames[..., -1:]
+        log_power = envelope @ self.unwarp
+        edges = torch.full_like(bands[..., :1], -60.0), torch.zeros_like(bands[..., :1])
+        decibels = torch.cat([edges[0], bands.clamp(-60, -0.1), edges[1]], dim=-1) @ self.bands
+        aperiodic = (10 ** (decibels / 10)).clamp(1e-6, 1 - 1e-6)
+        aperiodic = torch.where(voiced > 0.5, aperiodic, torch.ones_like(aperiodic) - 1e-6)
+        powers = torch.stack([torch.log1p(-aperiodic), torch.log(aperiodic)], dim=-2) + log_power[..., None, :]
+        return minimum_phase(0.5 * powers, self.fold)
+
+    def overlap_add(self, sound: Tensor, state: SynthState, slots: Tensor) -> Tensor:
+        B, F, size = sound.shape
+        out = torch.zeros(B, (F - 1) * self.hop + size)
+        out[:, : size - self.hop] = state.tail[slots]
+        for hop in range(F):
+            out[:, hop * self.hop : hop * self.hop + size] += sound[:, hop]
+        state.tail[slots] = out[:, F * self.hop :]
+        return out[:, : F * self.hop]
+
+
+def pulse_train(phase: Tensor, f0: Tensor, sample_rate: int) -> Tensor:
+    """All harmonics below Nyquist in cosine phase, scaled to unit power; phase in cycles, float64 in, float32 out."""
+    count = torch.floor(0.49 * sample_rate / f0)
+    half = torch.pi * (phase - torch.round(phase))
+    bottom = torch.sin(half)
+    near = bottom.abs() < 1e-6
+    ratio = torch.sin((2 * count + 1) * half) / torch.where(near, torch.ones_like(bottom), bottom)
+    harmonics = 0.5 * (torch.where(near, 2 * count + 1, ratio) - 1)
+    return (harmonics * torch.sqrt(2 / count)).float()
+
+
+def hash_noise(seed: Tensor, index: Tensor) -> Tensor:
+    """seed [B], index int64 [B, N] → float32 [B, N], white, uniform, unit power: splitmix64's finaliser."""
+    x = index * -7046029254386353131 + seed[:, None] * -4658895280553007687
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
+    x = (x >> 33) & 0xFFFFFF
+    return (x.float() * 2.0**-23 - 1) * 3**0.5
+
+
+def minimum_phase(log_amplitude: Tensor, fold: Tensor) -> Tensor:
+    """Log amplitudes [..., bins] → complex spectra [..., bins] of the causal, minimum-phase filters (cepstral)."""
+    cepstrum = torch.fft.irfft(log_amplitude)
+    return torch.exp(torch.fft.rfft(cepstrum * fold))

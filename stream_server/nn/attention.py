@@ -1,0 +1,60 @@
+"""Self-attention with few key-value heads over a sliding window: whole sequences, or one position a row.
+
+Shapes: B rows, T positions, H query heads, G key-value heads, D channels a head.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stream_server.nn.kv_cache import KVCache
+from stream_server.nn.rope import rotate, rotation
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int, kv_heads: int, window: int) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.window = heads, kv_heads, window
+        self.head_dim = width // heads
+        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head_dim, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def project(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [..., width] at positions [...] → rotated q [..., H, D], rotated k and plain v [..., G, D]."""
+        q, k, v = self.qkv(x).unflatten(-1, (-1, self.head_dim)).split([self.heads, self.kv_heads, self.kv_heads], -2)
+        cos, sin = rotation(positions, self.head_dim)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Whole sequences from position 0: [B, T, width] → [B, T, width]."""
+        B, T, _ = x.shape
+        positions = torch.arange(T, device=x.device)
+        q, k, v = self.project(x, positions)
+        distance = positions[:, None] - positions
+        mask = (distance >= 0) & (distance < self.window)
+        y = F.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask, enable_gqa=True
+        )
+        return self.out(y.transpose(1, 2).reshape(B, T, -1))
+
+    def step(self, x: Tensor, cache: KVCache, layer: int, slots: Tensor, positions: Tensor) -> Tensor:
+        """One new position a row: [B, width] → [B, width]; writes the cache.
+
+        Rows attend one by one over their own length, so a row's numbers do not depend on its company.
+        """
+        q, k, v = self.project(x, positions)
+        cache.write(layer, slots, positions, k, v)
+        y = torch.empty_like(q)
+        for row, (slot, position) in enumerate(zip(slots.tolist(), positions.tolist())):
+            keys, values = cache.read(layer, slot, max(0, position + 1 - self.window), position + 1)
+            y[row] = attend(q[row], keys, values)
+        return self.out(y.flatten(1))
+
+
+def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """One query [H, D] over keys and values [T, G, D] → [H, D]."""
+    H, D = q.shape
+    G = keys.shape[1]
+    grouped = q.view(G, H // G, D)
+    weights = torch.softmax(grouped @ keys.permute(1, 2, 0) * D**-0.5, dim=-1)  # [G, H / G, T]
+    return (weights @ values.transpose(0, 1)).reshape(H, D)
