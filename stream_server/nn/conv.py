@@ -54,5 +54,13 @@ class ConvNeXt(nn.Module):
 
     def forward(self, x: Tensor, history: Tensor | None = None, slots: Tensor | None = None) -> Tensor:
         """[B, T, C] → [B, T, C]; `history` [S, KERNEL - 1, C] of the block's inputs, `slots` [B]."""
-        y = self.norm(self.conv(with_history(x, history, slots)))
-        return x + self.narrow(F.gelu(self.widen(y)))
+        return self.residual(x, with_history(x, history, slots))
+
+    def centred(self, x: Tensor) -> Tensor:
+        """[B, T, C] → [B, T, C], looking as far ahead as back; both ends see zeros beyond."""
+        side = (KERNEL - 1) // 2
+        return self.residual(x, F.pad(x, (0, 0, side, side)))
+
+    def residual(self, x: Tensor, padded: Tensor) -> Tensor:
+        """x [B, T, C] and the same with KERNEL - 1 neighbours, [B, KERNEL - 1 + T, C]."""
+        return x + self.narrow(F.gelu(self.widen(self.norm(self.conv(padded)))))

@@ -20,7 +20,7 @@ from stream_server.models.lark import fsq
 from stream_server.models.lark.decoder import Decoder
 from stream_server.models.lark.features import FRAMES_PER_TOKEN, NUM_APERIODICITY, NUM_ENVELOPE, NUM_FEATURES
 from stream_server.models.lark.symbols import EDGE_ID, NUM_SYMBOLS
-from stream_server.nn.conv import KERNEL, ConvNeXt
+from stream_server.nn.conv import ConvNeXt
 from stream_server.training.dataset import VOICES, Example, batches, load, pad
 
 BATCH_TOKENS = 1200
@@ -47,9 +47,7 @@ class Encoder(nn.Module):
         """Normalised frames [B, 4 T, 86], symbols [B, T, 3], voices [B] → quantised values [B, T, 5]."""
         B, T, _ = around.shape
         x = self.stack(frames.reshape(B, T, -1)) + self.symbol(around[..., 1]) + self.voice(voices)[:, None]
-        ahead = (KERNEL - 1) // 2  # a causal block on the sequence moved two tokens to the left is a centred one
-        for block in self.blocks[:1]:
-            x = block(F.pad(x, (0, 0, 0, ahead)))[:, ahead:]
+        x = self.blocks[0].centred(x)
         for block in self.blocks[1:]:
             x = block(x)
         return fsq.quantise(self.head(self.norm(x)))

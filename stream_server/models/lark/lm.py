@@ -32,8 +32,9 @@ class LMConfig:
     kv_heads: int = 1
     hidden: int = 704
     window: int = 192  # positions attended to: 7.7 s
+    dropout: float = 0.1  # of the inputs, in training
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, float]:
         return asdict(self)
 
 
@@ -51,14 +52,22 @@ class TextEncoder(nn.Module):
         """int64 [B, N] → [B, N, width]; both ends see zeros beyond."""
         x = self.symbol(symbols)
         for block in self.blocks:
-            x = centred(block, x)
+            x = block.centred(x)
         return self.norm(x)
 
+    def windows(self, symbols: Tensor, inside: Tensor) -> Tensor:
+        """The same, one symbol at a time: int64 and bool [n, 2 LOOKAHEAD + 1] around each → [n, width].
 
-def centred(block: ConvNeXt, x: Tensor) -> Tensor:
-    """A causal block made to look as far ahead as back."""
-    ahead = (KERNEL - 1) // 2
-    return block(F.pad(x, (0, 0, ahead, ahead)))[:, 2 * ahead :]
+        Whatever is computed together, each symbol's numbers come from its own window; `inside` is False beyond
+        either end of the text.
+        """
+        side = (KERNEL - 1) // 2
+        x = self.symbol(symbols)
+        for block in self.blocks:
+            x = x * inside[..., None]
+            x = block.residual(x[:, side:-side], x)
+            inside = inside[:, side:-side]
+        return self.norm(x)[:, 0]
 
 
 class PointerLM(nn.Module):
@@ -94,3 +103,23 @@ class PointerLM(nn.Module):
         """[..., width] → code logits [..., NUM_CODES], advance logits [..., 5]."""
         scale = hidden.shape[-1] ** -0.5 * 4
         return hidden @ table[: fsq.NUM_CODES].T * scale + self.code_bias, self.advance(hidden)
+
+    def forward(self, batch: "PathBatch") -> tuple[Tensor, Tensor]:
+        """Whole utterances, as in training: → code logits [B, T, NUM_CODES], advance logits [B, T, 5]."""
+        table = self.code_table()
+        encoded = self.text(batch.symbols)  # [B, N, width]
+        text = encoded.gather(1, batch.pointer[..., None].expand(-1, -1, encoded.shape[-1]))
+        x = self.embed(table, batch.before, text, batch.dwell, batch.voices[:, None])
+        x = F.dropout(x, self.config.dropout, self.training)
+        return self.heads(table, self.transformer(x))
+
+
+@dataclass
+class PathBatch:
+    """Utterances with their path over the symbols, padded."""
+
+    symbols: Tensor  # int64 [B, N]
+    pointer: Tensor  # int64 [B, T]
+    dwell: Tensor  # int64 [B, T]: steps the pointer has stood on its symbol
+    before: Tensor  # int64 [B, T]: the code before, FIRST at the beginning
+    voices: Tensor  # int64 [B]

@@ -19,6 +19,8 @@ SYMBOLS = (
     + tuple(start + phone + stress for start in ("", "_") for phone in VOWELS for stress in "01")
 )
 SYMBOL_IDS = {symbol: index for index, symbol in enumerate(SYMBOLS)}
+#: What an inline pronunciation may use: consonants, and vowels with their stress.
+PHONES = CONSONANTS + tuple(phone + stress for phone in VOWELS for stress in "01")
 EDGE_ID = SYMBOL_IDS[EDGE]
 NUM_SYMBOLS = len(SYMBOLS)
 
@@ -27,7 +29,3 @@ def phone_symbols(phones: list[str]) -> list[str]:
     """One word's phones as ``["hh", "ax0", "l", "ow1"]`` → its symbols, the first one marked as the word's start."""
     return ["_" + phones[0], *phones[1:]]
 
-
-def is_phone(phone: str) -> bool:
-    """Whether `phone`, stress included and without the word mark, is one the voice can say."""
-    return phone in SYMBOL_IDS and not phone.startswith("_") and phone not in (EDGE, *PAUSES)

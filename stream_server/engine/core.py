@@ -1,0 +1,186 @@
+"""The engine's inner loop.  Knows sequences, slots and a model; no listeners, no sockets, no asyncio."""
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from stream_server.engine.messages import (
+    AbortSequence,
+    AddSequence,
+    Command,
+    ExtendSequence,
+    Finished,
+    Frame,
+    GrantCredit,
+    Ready,
+    SequenceStats,
+    Stop,
+    Tick,
+    WordStart,
+)
+from stream_server.engine.runner import Runner, SoundResult, StepResult, TokenResult
+from stream_server.engine.scheduler import Scheduler, StepPlan, Vocode
+from stream_server.engine.sequence import Sequence, Status
+from stream_server.models.interface import SpeechModel
+
+log = logging.getLogger(__name__)
+
+
+class EngineCore:
+    """`put` may be called from any thread; everything else belongs to the one that calls `step`."""
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        num_slots: int = 32,
+        max_waiting: int = 64,
+        max_prefill: int = 4,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        spec = model.spec
+        self.spec = spec
+        self.runner = Runner(model, num_slots, clock)
+        samples_per_token = int(spec.sample_rates[0] / spec.token_rate)
+        self.scheduler = Scheduler(num_slots, max_waiting, max_prefill, samples_per_token, model.vocoder.chunk)
+        self.clock = clock
+        self.inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self.finished: list[Finished] = []
+        self.steps = 0
+        self.stopped = False
+
+    def put(self, command: Command) -> None:
+        self.inbox.put(command)
+
+    def run(self, emit: Callable[[Ready | Tick], None]) -> None:
+        """Step until told to stop; sleeps while there is nothing to do."""
+        emit(Ready(self.spec, self.scheduler.load(self.steps)))
+        while not self.stopped:
+            tick = self.step()
+            if tick is None:
+                self.apply(self.inbox.get())
+            else:
+                emit(tick)
+
+    def step(self) -> Tick | None:
+        """One turn: schedule, run, postprocess.  None where there was nothing to do."""
+        self.drain()
+        plan = self.scheduler.schedule()
+        if plan.is_empty and not self.finished:
+            return None
+        self.steps += 1
+        result = self.run_plan(plan)
+        self.drain()  # a barge-in that came during the forward wins
+        return self.postprocess(plan, result)
+
+    def run_plan(self, plan: StepPlan) -> StepResult:
+        now = self.clock()
+        for reading in plan.prefill:
+            reading.sequence.stamp(slotted=now)
+        for sequence in plan.decode:
+            if not sequence.stats.first_step:
+                sequence.stamp(first_step=now)
+        try:
+            return self.runner.run(plan)
+        except Exception as error:  # the model broke: these sequences are lost, the engine and all others live
+            log.exception("step failed", extra={"sequences": [s.id for s in plan.sequences]})
+            for sequence in plan.sequences:
+                self.finish(sequence, "failed", f"the model failed: {type(error).__name__}")
+            return StepResult()
+
+    def postprocess(self, plan: StepPlan, result: StepResult) -> Tick:
+        now = self.clock()
+        self.note_tokens([reading.sequence for reading in plan.prefill], result.prefilled, prefilled=result.tokens_at)
+        self.note_tokens([reading.sequence for reading in plan.extend], result.extended)
+        self.note_tokens(plan.decode, result.decoded)
+        frames = [
+            frame
+            for vocode in plan.vocode
+            if vocode.sequence.id in result.sounds
+            for frame in self.note_sound(vocode, result.sounds[vocode.sequence.id], result.tokens_at, now)
+        ]
+        finished, self.finished = self.finished, []
+        return Tick(tuple(frames), tuple(finished), self.scheduler.load(self.steps))
+
+    def note_tokens(self, sequences: list[Sequence], results: dict[int, TokenResult], **times: float) -> None:
+        for sequence in sequences:
+            if sequence.id not in results or sequence.status is Status.FINISHED:
+                continue
+            token = results[sequence.id]
+            sequence.stamp(**times)
+            if token.broken:
+                self.finish(sequence, "failed", "the model gave no finite numbers")
+                continue
+            if token.got_token:
+                sequence.undecoded += 1
+                sequence.stamp(tokens=sequence.stats.tokens + 1)
+            if sequence.stats.tokens >= self.spec.max_tokens:
+                sequence.truncated = not token.ended
+                sequence.status = Status.DRAINING
+            elif token.ended:
+                sequence.status = Status.DRAINING
+            else:
+                sequence.status = Status.STARVED if token.starved else Status.RUNNING
+
+    def note_sound(self, vocode: Vocode, sound: SoundResult, tokens_at: float, now: float) -> list[Frame]:
+        sequence = vocode.sequence
+        if sequence.status is Status.FINISHED:
+            return []
+        sequence.undecoded = 0
+        sequence.chunks += 1
+        offset = sequence.stats.samples
+        if not sequence.stats.decoded:
+            sequence.stamp(decoded=tokens_at)
+        if len(sound.pcm) and not offset:
+            sequence.stamp(first_frame=now)
+        sequence.stamp(samples=offset + len(sound.pcm))
+        if vocode.final:
+            self.finish(sequence, "truncated" if sequence.truncated else "done")
+        words = tuple(WordStart(word.index, offset + word.offset) for word in sound.words)
+        return [Frame(sequence.id, offset, sound.pcm, words)] if len(sound.pcm) else []
+
+    def finish(self, sequence: Sequence, reason: str, message: str = "") -> None:
+        if sequence.status is Status.FINISHED:
+            return
+        self.scheduler.release(sequence)
+        sequence.stamp(finished=self.clock())
+        self.finished.append(Finished(sequence.id, reason, sequence.stats, message))
+
+    def drain(self) -> None:
+        while True:
+            try:
+                self.apply(self.inbox.get_nowait())
+            except queue.Empty:
+                return
+
+    def apply(self, command: Command) -> None:
+        if isinstance(command, Stop):
+            self.stopped = True
+        elif isinstance(command, AddSequence):
+            self.add(command)
+        elif (sequence := self.scheduler.find(command.id)) is None:
+            return  # it has ended meanwhile: its Finished is on its way
+        elif isinstance(command, AbortSequence):
+            self.finish(sequence, "aborted")
+        elif isinstance(command, GrantCredit):
+            sequence.credit += command.samples
+        elif isinstance(command, ExtendSequence):
+            self.extend(sequence, command)
+
+    def add(self, command: AddSequence) -> None:
+        stats = SequenceStats(submitted=self.clock())
+        sequence = Sequence(command.id, command.controls, command.credit, list(command.words), command.final, stats=stats)
+        if not self.scheduler.add(sequence):
+            self.finished.append(Finished(command.id, "overloaded", stats, "the queue is full"))
+
+    def extend(self, sequence: Sequence, command: ExtendSequence) -> None:
+        sequence.words += command.words
+        if command.final:
+            sequence.closing = sequence.closing or (not sequence.final and sequence.status is not Status.WAITING)
+            sequence.final = True
+        if command.speed is None:
+            return
+        sequence.controls = replace(sequence.controls, speed=command.speed)
+        if sequence.slot is not None:
+            self.runner.set_speed(sequence, command.speed)

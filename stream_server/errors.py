@@ -1,0 +1,126 @@
+"""Every error a peer or an operator can meet, and what each surface says of it.
+
+StreamServerError                 code, message, field, limit, retryable, http_status, ws_code
+├── ClientError                   the peer's fault; not retryable
+│   ├── ProtocolError             malformed, out of order, of a wrong type
+│   ├── MessageTooLarge           one message past its bound
+│   ├── TextTooLong               a context's text past its bound
+│   ├── InvalidSetting            a known field with a value out of range
+│   ├── InvalidPronunciation      an inline phone the voice does not have
+│   ├── UnknownVoice
+│   ├── UnsupportedFormat
+│   └── TooManyContexts
+├── SlowReader                    the peer stopped taking its audio
+├── IdleTimeout                   nothing was said for too long
+├── Overloaded                    no slot, queue full; retryable
+├── EngineError
+│   ├── SequenceFailed            this text is lost, the engine lives
+│   └── EngineDead                the core is gone; retryable
+├── OpusMissing                   no libopus on this machine
+└── ConfigError                   before start, with the key that is wrong
+
+`code` is stable and travels on every surface; the message is for people and may change.
+"""
+
+
+class StreamServerError(Exception):
+    code = "internal"
+    retryable = False
+    http_status = 500
+    ws_code = 1011
+
+    def __init__(self, message: str, *, field: str | None = None, limit: float | str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.limit = limit
+
+
+class ClientError(StreamServerError):
+    code = "bad_request"
+    http_status = 400
+    ws_code = 4400
+
+
+class ProtocolError(ClientError):
+    code = "protocol_error"
+
+
+class MessageTooLarge(ClientError):
+    code = "message_too_large"
+    http_status = 413
+    ws_code = 1009
+
+
+class TextTooLong(ClientError):
+    code = "text_too_long"
+    http_status = 413
+
+
+class InvalidSetting(ClientError):
+    code = "invalid_setting"
+    http_status = 422
+
+
+class InvalidPronunciation(ClientError):
+    code = "invalid_pronunciation"
+    http_status = 422
+
+
+class UnknownVoice(ClientError):
+    code = "unknown_voice"
+    http_status = 404
+    ws_code = 4404
+
+
+class UnsupportedFormat(ClientError):
+    code = "unsupported_format"
+    http_status = 422
+
+
+class TooManyContexts(ClientError):
+    code = "too_many_contexts"
+    http_status = 429
+    ws_code = 4429
+
+
+class SlowReader(StreamServerError):
+    code = "slow_reader"
+    http_status = 408
+    ws_code = 1008
+
+
+class IdleTimeout(StreamServerError):
+    code = "idle_timeout"
+    http_status = 408
+    ws_code = 4408
+
+
+class Overloaded(StreamServerError):
+    code = "overloaded"
+    retryable = True
+    http_status = 503
+    ws_code = 1013
+
+
+class EngineError(StreamServerError):
+    code = "engine_error"
+
+
+class SequenceFailed(EngineError):
+    code = "sequence_failed"
+
+
+class EngineDead(EngineError):
+    code = "engine_dead"
+    retryable = True
+    http_status = 503
+    ws_code = 1012
+
+
+class OpusMissing(StreamServerError):
+    code = "opus_missing"
+
+
+class ConfigError(StreamServerError):
+    code = "config_error"

@@ -1,0 +1,74 @@
+"""What a model family must offer the engine: a spec and a few small methods over rows of slots.
+
+A family may be a prefix LM (all text goes in at `prefill`) or take text while it decodes (`spec.text_streaming`).
+Every tensor of state has the slot as its first axis and is passed in; a model object itself is immutable once loaded.
+Knows nothing of sequences' order, listeners or sockets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from stream_server.engine.messages import Controls, ModelSpec
+from stream_server.models.plan import ChunkPlan
+from stream_server.text.word import Word
+
+
+@dataclass
+class Step:
+    """What one step gave each of its B rows.  A row that `has_token` is False only made ready (a pointer's prefill)."""
+
+    tokens: Tensor  # int64 [B, K]
+    has_token: list[bool]
+    is_end: list[bool]  # nothing follows this token
+    starved: list[bool]  # no further step before more text comes
+    words: list[int]  # index of the word each token speaks, -1 before the first
+    broken: list[bool]  # not a finite number came out: this row cannot go on
+
+
+@dataclass
+class Sound:
+    """What a vocoder made for one row."""
+
+    pcm: np.ndarray  # float32 [n]
+    starts: list[tuple[int, int]]  # (token number, offset in samples) of the tokens whose sound begins in it
+
+
+class Vocoder(Protocol):
+    def allocate(self, num_slots: int) -> Any: ...
+
+    def reset(self, slot: int, controls: Controls, state: Any) -> None: ...
+
+    def set_speed(self, slot: int, speed: float, state: Any) -> None: ...
+
+    def chunk(self, index: int) -> ChunkPlan:
+        """The plan of a sequence's `index`-th call: pure, so that it cannot leak from one listener to another."""
+        ...
+
+    def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: Any) -> list[Sound]:
+        """Each row's new tokens int64 [N_i, K]; `final` lets go of what lookahead still holds back."""
+        ...
+
+
+class SpeechModel(Protocol):
+    spec: ModelSpec
+    vocoder: Vocoder
+
+    def prompt(self, words: Sequence[Word], final: bool) -> Any:
+        """Words → what the model reads; pure, on the CPU, well under a millisecond a word."""
+        ...
+
+    def allocate(self, num_slots: int) -> Any: ...
+
+    def prefill(self, slots: list[int], prompts: list[Any], controls: list[Controls], state: Any) -> Step:
+        """Rows start afresh with these prompts."""
+        ...
+
+    def extend(self, slot: int, prompt: Any, state: Any) -> bool:
+        """More text for a running row; → whether it is still starved.  Only where `spec.text_streaming`."""
+        ...
+
+    def decode_step(self, slots: list[int], state: Any) -> Step: ...

@@ -1,0 +1,152 @@
+"""Lark: the small voice that ships inside the package.  A pointer LM at 25 codes a second, a source-filter vocoder.
+
+Weights, voices and shapes come from `data/lark.safetensors`; `stream_server.training` made it, `MODEL_CARD.md` says
+how and how well it speaks.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from stream_server.engine.messages import Controls, ModelSpec
+from stream_server.models.interface import Step
+from stream_server.models.lark.decoder import TOKEN_COLUMNS, Decoder
+from stream_server.models.lark.frontend import Prompt, read
+from stream_server.models.lark.lexicon import Lexicon, default_lexicon
+from stream_server.models.lark.lm import FIRST, LOOKAHEAD, LMConfig, PointerLM
+from stream_server.models.lark.pointer import Pointer
+from stream_server.models.lark.symbols import PHONES
+from stream_server.models.lark.vocoder import SAMPLE_RATES, LarkVocoder
+from stream_server.nn.kv_cache import KVCache
+from stream_server.nn.sampling import sample
+from stream_server.text.word import Word
+
+MAX_TOKENS = 1024  # of one sequence: 41 s
+
+
+@dataclass
+class Row:
+    """What one slot's sequence has come to."""
+
+    controls: Controls
+    voice: int
+    pointer: Pointer = field(default_factory=Pointer)
+    encodings: list[Tensor] = field(default_factory=list)  # [width] each, of the pointer's certain symbols
+    before: int = FIRST  # the last code
+    steps: int = 0
+    inputs: list[Tensor] = field(default_factory=list)  # [width] each, kept only where the cache is off
+
+
+@dataclass
+class LarkState:
+    cache: KVCache
+    rows: dict[int, Row] = field(default_factory=dict)  # by slot
+
+
+class Lark:
+    def __init__(self, lm: PointerLM, decoder: Decoder, voices: tuple[str, ...], lexicon: Lexicon) -> None:
+        self.lm = lm.eval()
+        self.lexicon = lexicon
+        self.codes = lm.code_table().detach()
+        self.vocoder = LarkVocoder(decoder.eval(), voices)
+        self.spec = ModelSpec(
+            name="lark",
+            voices=voices,
+            sample_rates=SAMPLE_RATES,
+            token_rate=25.0,
+            max_tokens=MAX_TOKENS,
+            text_streaming=True,
+            phones=PHONES,
+        )
+
+    def prompt(self, words: Sequence[Word], final: bool) -> Prompt:
+        return read(words, self.lexicon, final)
+
+    def allocate(self, num_slots: int) -> LarkState:
+        return LarkState(self.lm.transformer.allocate(num_slots, MAX_TOKENS))
+
+    def prefill(self, slots: list[int], prompts: list[Prompt], controls: list[Controls], state: LarkState) -> Step:
+        """There is no text in the KV cache: a prefill is the encoding of the symbols, and yields no token."""
+        starved = []
+        for slot, prompt, chosen in zip(slots, prompts, controls):
+            state.rows[slot] = Row(chosen, self.spec.voices.index(chosen.voice))
+            starved.append(self.extend(slot, prompt, state))
+        B = len(slots)
+        nothing = torch.zeros(B, TOKEN_COLUMNS, dtype=torch.int64)
+        return Step(nothing, [False] * B, [False] * B, starved, [-1] * B, [False] * B)
+
+    @torch.inference_mode()
+    def extend(self, slot: int, prompt: Prompt, state: LarkState) -> bool:
+        row = state.rows[slot]
+        row.pointer.extend(prompt)
+        fresh = range(len(row.encodings), row.pointer.certain)
+        if fresh:
+            windows = [row.pointer.around(at, LOOKAHEAD) for at in fresh]
+            symbols = torch.tensor([symbols for symbols, _ in windows])
+            inside = torch.tensor([inside for _, inside in windows])
+            row.encodings += self.lm.text.windows(symbols, inside).unbind()
+        return row.pointer.starved
+
+    @torch.inference_mode()
+    def decode_step(self, slots: list[int], state: LarkState) -> Step:
+        rows = [state.rows[slot] for slot in slots]
+        hidden = self.hidden(slots, rows, state.cache)
+        code_logits, advance_logits = self.lm.heads(self.codes, hidden)
+        codes = sample(
+            code_logits,
+            [row.controls.temperature for row in rows],
+            [row.controls.top_k for row in rows],
+            torch.tensor([row.controls.seed for row in rows]),
+            torch.tensor([row.steps for row in rows]),
+        ).tolist()
+        tokens, words = [], []
+        for row, code, moves in zip(rows, codes, torch.softmax(advance_logits, dim=-1).tolist()):
+            tokens.append([code, *row.pointer.around(row.pointer.at, 1)[0]])
+            words.append(row.pointer.owners[row.pointer.at])
+            row.before, row.steps = code, row.steps + 1
+            row.pointer.move(moves)
+        return Step(
+            torch.tensor(tokens),
+            [True] * len(rows),
+            [row.pointer.ended for row in rows],
+            [row.pointer.starved for row in rows],
+            words,
+            (~torch.isfinite(code_logits).all(dim=1)).tolist(),
+        )
+
+    def hidden(self, slots: list[int], rows: list[Row], cache: KVCache) -> Tensor:
+        """[B, width]: one position through the transformer, with the cache or (the yardstick) all of them without."""
+        x = self.lm.embed(
+            self.codes,
+            torch.tensor([row.before for row in rows]),
+            torch.stack([row.encodings[row.pointer.at] for row in rows]),
+            torch.tensor([row.pointer.dwell for row in rows]),
+            torch.tensor([row.voice for row in rows]),
+        )
+        hidden = torch.empty_like(x)
+        cached = [i for i, row in enumerate(rows) if row.controls.use_cache]
+        if cached:
+            where, positions = torch.tensor([slots[i] for i in cached]), torch.tensor([rows[i].steps for i in cached])
+            hidden[cached] = self.lm.transformer.step(x[cached], cache, where, positions)
+        for i, row in enumerate(rows):
+            if not row.controls.use_cache:
+                row.inputs.append(x[i])
+                hidden[i] = self.lm.transformer(torch.stack(row.inputs)[None])[0, -1]
+        return hidden
+
+
+def load() -> Lark:
+    """The shipped weights, strictly: a missing or surplus name is an error that names it."""
+    with as_file(files("stream_server.models.lark") / "data" / "lark.safetensors") as path:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads(file.metadata()["lark"])
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+    lm, decoder = PointerLM(LMConfig(**metadata["lm"])), Decoder(len(metadata["voices"]))
+    lm.load_state_dict({name[3:]: t for name, t in tensors.items() if name.startswith("lm.")})
+    decoder.load_state_dict({name[8:]: t for name, t in tensors.items() if name.startswith("decoder.")})
+    return Lark(lm, decoder, tuple(metadata["voices"]), default_lexicon())

@@ -1,0 +1,11 @@
+"""A vocoder's chunk plan: plain numbers, so that the scheduler can read it without torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ChunkPlan:
+    """How many tokens' sound a vocoder gives out at a call, and how many more it must see for that."""
+
+    emit: int
+    lookahead: int

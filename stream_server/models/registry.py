@@ -1,0 +1,16 @@
+"""Families by name, imported when chosen."""
+
+from importlib import import_module
+from typing import cast
+
+from stream_server.errors import ConfigError
+from stream_server.models.interface import SpeechModel
+
+FAMILIES = {"lark": "stream_server.models.lark.model"}
+
+
+def load(name: str) -> SpeechModel:
+    """A family's model by its name; `ConfigError` lists what exists."""
+    if name not in FAMILIES:
+        raise ConfigError(f"unknown model {name!r}", field="model", limit=", ".join(FAMILIES))
+    return cast(SpeechModel, import_module(FAMILIES[name]).load())
