@@ -11,7 +11,7 @@ from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AddSequence, Controls, Finished, Frame
 from stream_server.errors import SequenceFailed
 from stream_server.text.segment import TextReader
-from stream_server.text.word import Word
+from stream_server.text.word import Word, full_stop
 
 NO_LIMIT = 1 << 62  # samples of credit: nobody's playback is waited for
 
@@ -49,7 +49,10 @@ def sentences(words: list[Word]) -> Iterator[tuple[Word, ...]]:
 
 def read_words(core: EngineCore, text: str) -> list[Word]:
     reader = TextReader(frozenset(core.spec.phones))
-    return reader.push(text) + reader.flush()
+    words = reader.push(text) + reader.flush()
+    if words and not words[-1].ends_sentence:
+        words.append(full_stop(words[-1].end))
+    return words
 
 
 def synthesise(core: EngineCore, text: str, controls: Controls) -> Speech:
@@ -65,7 +68,7 @@ def synthesise(core: EngineCore, text: str, controls: Controls) -> Speech:
             if isinstance(output, Frame):
                 speech.ttfa_s = speech.ttfa_s or time.monotonic() - started
                 pieces.append(output.pcm)
-                speech.words += [(words[start.index], base + start.offset) for start in output.words]
+                speech.words += [(words[s.index], base + s.offset) for s in output.words if words[s.index].source]
             elif output.reason == "failed":
                 raise SequenceFailed(output.message)
             else:

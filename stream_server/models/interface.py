@@ -68,7 +68,10 @@ class SpeechModel(Protocol):
         ...
 
     def extend(self, slot: int, prompt: Any, state: Any) -> bool:
-        """More text for a running row; → whether it is still starved.  Only where `spec.text_streaming`."""
+        """More text for a running row; → whether it is still starved.  Only where `spec.text_streaming`.
+
+        A family holds back enough that at least one step follows the final words.
+        """
         ...
 
     def decode_step(self, slots: list[int], state: Any) -> Step: ...

@@ -8,6 +8,7 @@ Resumable from `run/codec/last.pt`; writes `log.jsonl`.
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def losses(codec: Codec, batch: Batch, predicted: Tensor) -> dict[str, Tensor]:
 
 def learning_rate(step: int, steps: int) -> float:
     warm = min(1.0, (step + 1) / WARMUP)
-    return warm * (FINAL_LR + (PEAK_LR - FINAL_LR) * 0.5 * (1 + np.cos(np.pi * min(1.0, step / steps))))
+    return warm * (FINAL_LR + (PEAK_LR - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
 def set_statistics(decoder: Decoder, examples: list[Example]) -> None:

@@ -1,9 +1,10 @@
 """The held-out sentences: plain ones that no training reads and whose every word the recogniser knows.
 
-    python -m stream_server.training.held_out SENTENCES.txt
+    python -m stream_server.training.held_out SENTENCES.txt --apart kathleen/transcripts.tsv
 
 Writes `test_sentences.txt`, a fixed file: figures compare only where they were measured on the same sentences, so it
-is chosen once.  Draws from the end of the corpus because the teacher reads from its beginning.  Knows nothing of sound.
+is chosen once.  Draws from the end of the corpus because the teacher reads from its beginning; `--apart` names what a speaker read (text in
+the last column), since both come from the same books.  Knows nothing of sound.
 """
 
 import argparse
@@ -28,19 +29,26 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sentences", type=Path)
+    parser.add_argument("--apart", type=Path, help="prompts to keep clear of, one a line")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     lexicon, recogniser = default_lexicon(), Decoder(loglevel="FATAL")
     lines = options.sentences.read_text().splitlines()
-    chosen = choose(lines, lambda word: word in lexicon and recogniser.lookup_word(word) is not None, options.seed)
+    prompts = options.apart.read_text().splitlines() if options.apart else []
+    spoken = [letters(row.split("\t")[-1]) for row in prompts]
+    chosen = choose(lines, spoken, lambda w: w in lexicon and recogniser.lookup_word(w) is not None, options.seed)
     TEST_SENTENCES.write_text("\n".join(chosen) + "\n")
     print(f"{len(chosen)} sentences, {sum(len(normalised(line)) for line in chosen)} words → {TEST_SENTENCES.name}")
 
 
-def choose(lines: list[str], known: Callable[[str], bool], seed: int) -> list[str]:
-    """COUNT lines of the last TAIL, in random order, none said twice anywhere in the corpus."""
-    times = Counter(letters(line) for line in lines)
-    fit = [line for line in lines[-TAIL:] if times[letters(line)] == 1 and is_plain(line, known)]
+def choose(lines: list[str], spoken: list[str], known: Callable[[str], bool], seed: int) -> list[str]:
+    """COUNT lines of the last TAIL, in random order, none said twice anywhere in the corpus nor within a prompt."""
+    times = Counter(map(letters, lines))
+    fit = [
+        line
+        for line in lines[-TAIL:]
+        if times[letters(line)] == 1 and is_plain(line, known) and not any(letters(line) in said for said in spoken)
+    ]
     return random.Random(seed).sample(fit, COUNT)
 
 

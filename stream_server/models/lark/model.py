@@ -5,7 +5,8 @@ how and how well it speaks.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 
@@ -142,11 +143,24 @@ class Lark:
 
 def load() -> Lark:
     """The shipped weights, strictly: a missing or surplus name is an error that names it."""
-    with as_file(files("stream_server.models.lark") / "data" / "lark.safetensors") as path:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads(file.metadata()["lark"])
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+    with checkpoint() as file:
+        metadata = json.loads(file.metadata()["lark"])
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}
     lm, decoder = PointerLM(LMConfig(**metadata["lm"])), Decoder(len(metadata["voices"]))
     lm.load_state_dict({name[3:]: t for name, t in tensors.items() if name.startswith("lm.")})
     decoder.load_state_dict({name[8:]: t for name, t in tensors.items() if name.startswith("decoder.")})
     return Lark(lm, decoder, tuple(metadata["voices"]), default_lexicon())
+
+
+def describe_voices() -> dict[str, str]:
+    """Name → a sentence about it, the default first; reads the header alone."""
+    with checkpoint() as file:
+        described: dict[str, str] = json.loads(file.metadata()["lark"])["descriptions"]
+    return described
+
+
+@contextmanager
+def checkpoint() -> Iterator[safe_open]:
+    with as_file(files("stream_server.models.lark") / "data" / "lark.safetensors") as path:
+        with safe_open(path, framework="pt") as file:
+            yield file

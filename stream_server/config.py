@@ -1,0 +1,58 @@
+"""How a server is set up: a file, over it the environment, over it the flags.  An unknown key is an error.
+
+The file is TOML (`stream-server.toml` in the working directory, or `--config`); the environment's names begin with
+STREAM_SERVER_, a nested one's parts are joined by two underscores: STREAM_SERVER_LIMITS__QUEUE=16.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass as checked
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from stream_server.errors import ConfigError
+from stream_server.limits import Limits
+
+DEFAULT_FILE = Path("stream-server.toml")
+
+
+class ServerConfig(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="STREAM_SERVER_", env_nested_delimiter="__", extra="forbid"
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(8765, ge=0, le=65535)
+    model: str = "lark"
+    slots: int = Field(32, ge=1, le=1024)  # sequences spoken at once
+    threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
+    engine: Literal["process", "inprocess"] = "process"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    limits: checked(Limits) = Field(default_factory=Limits)  # type: ignore[valid-type]
+
+
+def load_config(path: Path | None = None, **flags: Any) -> ServerConfig:
+    """Flags that are None were not given.  Raises `ConfigError` naming the key that is wrong."""
+    if path is not None and not path.is_file():
+        raise ConfigError(f"no such file: {path}", field="config")
+    given = {name: value for name, value in flags.items() if value is not None}
+
+    class Sourced(ServerConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path or DEFAULT_FILE)
+
+    try:
+        return Sourced(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{key}: {first['msg']}", field=key) from None

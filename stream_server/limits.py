@@ -1,0 +1,25 @@
+"""Every bound a peer can meet: its name, its default and what happens at it.  Plain data; knows nothing of who checks.
+
+There is no bound on text that waits to be spoken beside `text_chars_per_context`: a server that stopped reading for
+it would not hear the `cancel` behind it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    # One message or context: past these it is refused.
+    message_bytes: int = 65_536
+    text_chars_per_context: int = 100_000
+    context_name_chars: int = 64
+    # One connection.
+    contexts_per_connection: int = 16  # alive at a time
+    idle_timeout_s: float = 120.0  # neither side has anything to say: the connection is closed
+    slow_reader_s: float = 10.0  # the peer takes no bytes for so long: the connection is closed
+    lead_s: float = 2.0  # how far ahead of its listener a context is spoken; then it is paced
+    # Text.
+    segment_chars: int = 400  # a sentence longer than this is cut at the best place before
+    # The whole server: past these it is overloaded.
+    connections: int = 256
+    queue: int = 64  # sequences waiting for a slot

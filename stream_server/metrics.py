@@ -1,0 +1,34 @@
+"""What the server counts and times, for Prometheus.  TTFA and its parts are defined in `events.Timing`."""
+
+from dataclasses import fields
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from stream_server.events import Done, Timing
+
+SECONDS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """One registry a server, so that two servers in one process do not meet."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.connections = Gauge("connections", "open sockets", registry=self.registry)
+        self.running = Gauge("sequences_running", "sequences holding a slot", registry=self.registry)
+        self.waiting = Gauge("sequences_waiting", "sequences without a slot", registry=self.registry)
+        self.utterances = Counter("utterances_total", "contexts spoken to their end", registry=self.registry)
+        self.audio = Counter("audio_samples_total", "samples of speech given out", registry=self.registry)
+        self.errors = Counter("errors_total", "errors told to peers", ["code"], registry=self.registry)
+        self.ttfa = Histogram("ttfa_seconds", "time to first audio", registry=self.registry, buckets=SECONDS)
+        self.ttfa_part = Histogram(
+            "ttfa_part_seconds", "a part of it", ["part"], registry=self.registry, buckets=SECONDS
+        )
+
+    def observe(self, done: Done) -> None:
+        self.utterances.inc()
+        self.audio.inc(done.samples)
+        if done.samples:
+            self.ttfa.observe(done.timing.ttfa)
+            for part in fields(Timing):
+                self.ttfa_part.labels(part.name).observe(getattr(done.timing, part.name))

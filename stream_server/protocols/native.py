@@ -1,0 +1,192 @@
+"""`stream-server.v1`, the websocket protocol of docs/protocol.md: its messages ↔ commands and events.
+
+Pure functions: no I/O, no clock, no session.  Whether a context exists, and what its text comes to, is not known here.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
+
+from stream_server.engine.messages import ModelSpec
+from stream_server.errors import InvalidSetting, MessageTooLarge, ProtocolError
+from stream_server.events import (
+    Audio,
+    Cancel,
+    Cancelled,
+    Command,
+    Done,
+    End,
+    Event,
+    Failed,
+    Flush,
+    Mark,
+    PushText,
+    ReportPlayed,
+    SetSpeed,
+    Settings,
+    Start,
+    Started,
+)
+from stream_server.limits import Limits
+from stream_server.protocols.schema import Message, Samples, Seed, Speed, Temperature, TopK, refusal
+
+NAME = "stream-server.v1"
+
+AUDIO_KIND = 1
+AUDIO_HEADER = struct.Struct(">BBHIQI")  # kind, reserved, context number, sequence, pts, duration
+
+_DEFAULTS = Limits()
+_LIMITS_TOLD = (
+    "message_bytes",
+    "text_chars_per_context",
+    "context_name_chars",
+    "contexts_per_connection",
+    "idle_timeout_s",
+    "slow_reader_s",
+    "lead_s",
+)
+_EVENT_TYPES = {Started: "started", Mark: "mark", Done: "done", Cancelled: "cancelled", Failed: "error"}
+
+
+class _Named(Message):
+    context: Annotated[str, StringConstraints(min_length=1)]
+
+
+class _Start(_Named):
+    type: Literal["start"]
+    voice: str | None = None
+    format: str = Settings.format
+    sample_rate: int | None = None
+    speed: Speed = Settings.speed
+    seed: Seed | None = None
+    temperature: Temperature | None = None
+    top_k: TopK | None = None
+    use_cache: bool = Settings.use_cache
+
+    def command(self) -> Command:
+        return Start(self.context, Settings(**self.model_dump(exclude={"type", "context"})))
+
+
+class _Text(_Named):
+    type: Literal["text"]
+    text: str
+
+    def command(self) -> Command:
+        return PushText(self.context, self.text)
+
+
+class _Flush(_Named):
+    type: Literal["flush"]
+
+    def command(self) -> Command:
+        return Flush(self.context)
+
+
+class _End(_Named):
+    type: Literal["end"]
+
+    def command(self) -> Command:
+        return End(self.context)
+
+
+class _Cancel(_Named):
+    type: Literal["cancel"]
+    played: Samples | None = None
+
+    def command(self) -> Command:
+        return Cancel(self.context, self.played)
+
+
+class _Played(_Named):
+    type: Literal["played"]
+    played: Samples
+
+    def command(self) -> Command:
+        return ReportPlayed(self.context, self.played)
+
+
+class _Speed(_Named):
+    type: Literal["speed"]
+    speed: Speed
+
+    def command(self) -> Command:
+        return SetSpeed(self.context, self.speed)
+
+
+_Incoming = _Start | _Text | _Flush | _End | _Cancel | _Played | _Speed
+_MESSAGES: TypeAdapter[_Incoming] = TypeAdapter(Annotated[_Incoming, Field(discriminator="type")])
+
+
+class _Addressed(BaseModel):
+    context: str
+
+
+def hello(spec: ModelSpec, limits: Limits, formats: Sequence[str]) -> str:
+    """What the server says first: all that a client may choose from."""
+    told = asdict(limits)
+    return _json(
+        "hello",
+        {
+            "protocol": NAME,
+            "model": spec.name,
+            "voices": spec.voices,
+            "formats": formats,
+            "sample_rates": spec.sample_rates,
+            "limits": {name: told[name] for name in _LIMITS_TOLD},
+        },
+    )
+
+
+def parse(message: str | bytes, limits: Limits = _DEFAULTS) -> Command:
+    """One message of a client, or a ClientError; `context_of` tells whom that concerns."""
+    if isinstance(message, bytes):
+        raise ProtocolError("messages to the server are text, not binary")
+    encoded = _utf8(message)
+    if len(encoded) > limits.message_bytes:
+        raise MessageTooLarge("the message is too large", limit=limits.message_bytes)
+    try:
+        command = _MESSAGES.validate_json(encoded).command()
+    except ValidationError as error:
+        raise refusal(error) from None
+    if len(command.context) > limits.context_name_chars:
+        raise InvalidSetting("context: the name is too long", field="context", limit=limits.context_name_chars)
+    return command
+
+
+def context_of(message: str | bytes, limits: Limits = _DEFAULTS) -> str | None:
+    """The context that a message refused by `parse` was about, where that can be told; else the whole connection."""
+    if isinstance(message, bytes) or len(message) > limits.message_bytes:
+        return None
+    try:
+        name = _Addressed.model_validate_json(_utf8(message), strict=True).context
+    except (ValidationError, ProtocolError):
+        return None
+    return name if 0 < len(name) <= limits.context_name_chars else None
+
+
+def serialize(event: Event) -> str | bytes:
+    """Audio is binary, everything else JSON with every field, null where there is nothing to say."""
+    if isinstance(event, Audio):
+        header = AUDIO_HEADER.pack(AUDIO_KIND, 0, event.number, event.sequence, event.pts, event.duration)
+        return header + event.data
+    fields = asdict(event)
+    if isinstance(event, Done):
+        fields["timing"]["ttfa"] = event.timing.ttfa
+        fields["timing"] = {name: round(seconds, 6) for name, seconds in fields["timing"].items()}
+        fields["wall"] = round(event.wall, 6)
+    return _json(_EVENT_TYPES[type(event)], fields)
+
+
+def _json(kind: str, fields: dict[str, Any]) -> str:
+    return json.dumps({"type": kind, **fields}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _utf8(message: str) -> bytes:
+    try:
+        return message.encode()
+    except UnicodeEncodeError:
+        raise ProtocolError("not UTF-8: half a surrogate pair is no character") from None

@@ -1,0 +1,75 @@
+"""What the wire schemas of all protocols share: strictness, the ranges of settings, and refusals in our own words.
+
+Knows no protocol's messages.  A refusal never repeats what was sent but for the name of a field: it may be somebody's
+text.
+"""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stream_server.audio.encoders import FORMATS
+from stream_server.engine.messages import ModelSpec
+from stream_server.errors import ClientError, InvalidSetting, ProtocolError, UnknownVoice, UnsupportedFormat
+from stream_server.events import Settings
+
+Speed = Annotated[float, Field(ge=0.5, le=2.0)]
+Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
+TopK = Annotated[int, Field(ge=1, le=500)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Samples = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+# Kinds of pydantic's complaints that are about a value, not about the message; and where each keeps its bound.
+_BOUNDS = {
+    "greater_than_equal": "ge",
+    "less_than_equal": "le",
+    "string_too_short": "min_length",
+    "string_too_long": "max_length",
+    "finite_number": "",
+}
+
+
+class Message(BaseModel):
+    """Surplus fields and near misses ("1" or true for 1) are errors; so are NaN and Infinity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def refusal(error: ValidationError) -> ClientError:
+    """The first of pydantic's complaints as one of our errors; raise it `from None`, for pydantic quotes the input."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    kind, bounds = first["type"], first.get("ctx", {})
+    if kind == "json_invalid":
+        return ProtocolError(f"not JSON: {bounds['error']}")
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return _unknown_type(bounds)
+    if not first["loc"]:
+        return ProtocolError("the message must be a JSON object")
+    field = _printable(first["loc"][-1])
+    message = f"{field}: {first['msg']}"
+    if kind in _BOUNDS:
+        return InvalidSetting(message, field=field, limit=bounds.get(_BOUNDS[kind]))
+    return ProtocolError(message, field=field)
+
+
+def check_settings(settings: Settings, spec: ModelSpec) -> None:
+    """What only the model can tell: is there such a voice, such a rate; `limit` names the choices."""
+    if settings.voice is not None and settings.voice not in spec.voices:
+        raise UnknownVoice("no such voice here", field="voice", limit=", ".join(spec.voices))
+    if settings.sample_rate is not None and settings.sample_rate not in spec.sample_rates:
+        choices = ", ".join(map(str, spec.sample_rates))
+        raise InvalidSetting("no such sample rate here", field="sample_rate", limit=choices)
+    if settings.format not in FORMATS:
+        raise UnsupportedFormat("no such format here", field="format", limit=", ".join(FORMATS))
+
+
+def _unknown_type(bounds: dict[str, Any]) -> ProtocolError:
+    field = bounds["discriminator"].strip("'")
+    choices = bounds.get("expected_tags", "").replace("'", "")
+    return ProtocolError(f"{field}: missing, or not one there is", field=field, limit=choices or None)
+
+
+def _printable(name: str | int) -> str:
+    """A field's name as it came, if it looks like one: what is not may be text gone astray."""
+    return name if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name) else "(unnamed)"

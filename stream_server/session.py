@@ -1,0 +1,296 @@
+"""One listener's context: text in, events out.  Knows no wire format and no model.
+
+Text becomes words, words become sentences, and one sentence at a time is a sequence in the engine; while a model takes
+text as it decodes, the sentence being spoken is the one still being typed.  The encoder and the position (`pts`) run
+through sentences without a seam.  Whoever pumps `next_event` to the listener is the measure of how far ahead the
+engine may run: what was not taken is not paid for with memory but with waiting.
+"""
+
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from stream_server.audio.encoders import Chunk, make_encoder
+from stream_server.engine.client import Engine
+from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats
+from stream_server.errors import ProtocolError, StreamServerError, TextTooLong
+from stream_server.events import Audio, Cancelled, Done, Event, Failed, Mark, Settings, Started, Timing
+from stream_server.limits import Limits
+from stream_server.text.segment import TextReader
+from stream_server.text.word import Word, full_stop
+
+FAILURES = {"overloaded": True, "engine_dead": True, "failed": False}  # a sequence's reason → is it worth a retry?
+CODES = {"failed": "sequence_failed"}
+
+
+def controls_of(settings: Settings, spec: ModelSpec) -> Controls:
+    """Settings checked at the protocol's door → what the engine is told, defaults and a seed filled in."""
+    asked = Controls(
+        voice=settings.voice or spec.voices[0],
+        seed=secrets.randbits(31) if settings.seed is None else settings.seed,
+        speed=settings.speed,
+        sample_rate=settings.sample_rate or spec.sample_rates[0],
+        use_cache=settings.use_cache,
+    )
+    if settings.temperature is not None:
+        asked = replace(asked, temperature=settings.temperature)
+    return asked if settings.top_k is None else replace(asked, top_k=settings.top_k)
+
+
+class Session:
+    """States: open → ending (no more text) → over (Done, Cancelled or Failed is its last event).
+
+    `wake` is called whenever there is something for `next_event`.
+    """
+
+    def __init__(
+        self,
+        context: str,
+        number: int,
+        settings: Settings,
+        engine: Engine,
+        limits: Limits,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        self.context = context
+        self.number = number
+        self._engine = engine
+        self._limits = limits
+        self._clock = clock
+        self._wake = wake
+        self._controls = controls_of(settings, engine.spec)
+        self._encoder = make_encoder(settings.format, self._controls.sample_rate)
+        self._reader = TextReader(frozenset(engine.spec.phones), limits.segment_chars)
+        self._text: list[str] = []
+        self._text_length = 0
+        self._sentences: deque[list[Word]] = deque()  # of words not yet submitted; the last may still grow
+        self._speaking: list[Word] = []  # words of the sequence in the engine
+        self._last_word: Word | None = None
+        self._sequence: int | None = None
+        self._sequence_open = False  # the sequence in the engine still waits for words
+        self._ending = False
+        self._over = False
+        self._events: deque[Event] = deque()
+        self._marks: list[Mark] = []
+        self._chunks = 0
+        self._base = 0  # samples spoken before the sequence in the engine
+        self._samples = 0  # samples the engine has given
+        self._sent = 0  # samples handed to the transport
+        self._played: int | None = None
+        self._first_text = 0.0
+        self._first_stats: SequenceStats | None = None
+        self._first_encoded = 0.0
+        self._first_sent = 0.0
+        self._tokens = 0
+        self._truncated = False
+        self._emit(
+            Started(
+                context,
+                number,
+                self._controls.voice,
+                settings.format,
+                self._controls.sample_rate,
+                self._controls.seed,
+                self._encoder.pre_skip,
+            )
+        )
+
+    # What the listener does.
+
+    def push_text(self, text: str) -> None:
+        """Raises `TextTooLong`, `InvalidPronunciation` or, after `end`, `ProtocolError`; the context lives on."""
+        if self._ending:
+            raise ProtocolError("text after end", field="type")
+        if self._text_length + len(text) > self._limits.text_chars_per_context:
+            raise TextTooLong("the context's text is too long", field="text", limit=self._limits.text_chars_per_context)
+        self._first_text = self._first_text or self._clock()
+        self._text.append(text)
+        self._text_length += len(text)
+        self._queue(self._reader.push(text))
+
+    def flush(self) -> None:
+        """What was typed is a whole sentence, whatever its last character."""
+        if self._ending:
+            return
+        words = self._reader.flush()
+        last = words[-1] if words else self._last_word
+        if last is not None and not last.ends_sentence:
+            words.append(full_stop(last.end))
+        self._queue(words)
+
+    def end(self) -> None:
+        if self._ending:
+            return
+        self.flush()
+        self._ending = True
+        self._advance()
+
+    def cancel(self, played: int | None = None) -> None:
+        """Barge-in: drop what was not sent, say where it stopped.  Nothing of this context follows."""
+        if self._over:
+            return
+        if self._sequence is not None:
+            self._engine.abort(self._sequence)
+        self.report_played(played)
+        heard, unheard = self._split_text(self._played)
+        self._finish(Cancelled(self.context, self._sent, self._played, heard, unheard), drop=True)
+
+    def report_played(self, played: int | None) -> None:
+        if played is not None:
+            self._played = max(self._played or 0, min(played, self._sent))
+
+    def set_speed(self, speed: float) -> None:
+        self._controls = replace(self._controls, speed=speed)
+        if self._sequence is not None:
+            self._engine.extend(self._sequence, speed=speed)
+
+    def fail(self, error: StreamServerError) -> None:
+        if self._sequence is not None:
+            self._engine.abort(self._sequence)
+        self._finish(
+            Failed(self.context, error.code, error.message, error.field, error.limit, error.retryable), drop=True
+        )
+
+    # What the transport takes.
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every event has been taken and none will follow."""
+        return self._over and not self._events
+
+    @property
+    def is_speaking(self) -> bool:
+        return self._sequence is not None or bool(self._events)
+
+    def next_event(self) -> Event | None:
+        """The next thing to tell the listener; taking it is what counts as sent."""
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        if isinstance(event, Audio):
+            self._took(event)
+        elif isinstance(event, Done):
+            return replace(event, timing=self._timing(), wall=self._clock() - self._first_text if self._first_text else 0.0)
+        return event
+
+    def _took(self, audio: Audio) -> None:
+        self._sent = audio.pts + audio.duration
+        self._first_sent = self._first_sent or self._clock()
+        if self._sequence is not None:
+            self._engine.credit(self._sequence, audio.duration)
+
+    # What the engine says.
+
+    def frame(self, frame: Frame) -> None:
+        for start in frame.words:
+            word = self._speaking[start.index]
+            if not word.source:
+                continue
+            mark = Mark(self.context, word.source, word.start, word.end, self._base + start.offset)
+            self._marks.append(mark)
+            self._emit(mark)
+        self._samples = self._base + frame.offset + len(frame.pcm)
+        self._send_chunks(self._encoder.encode(frame.pcm))
+
+    def finished(self, finished: Finished) -> None:
+        self._sequence = None
+        if finished.reason in FAILURES:
+            code = CODES.get(finished.reason, finished.reason)
+            failure = Failed(self.context, code, finished.message, retryable=FAILURES[finished.reason])
+            return self._finish(failure, drop=False)
+        self._first_stats = self._first_stats or finished.stats
+        self._tokens += finished.stats.tokens
+        self._truncated = self._truncated or finished.reason == "truncated"
+        self._base = self._samples
+        self._advance()
+
+    # Between the two.
+
+    def _queue(self, words: list[Word]) -> None:
+        for word in words:
+            self._last_word = word
+            if not self._sentences or self._sentences[-1][-1].ends_sentence:
+                self._sentences.append([])
+            self._sentences[-1].append(word)
+        self._advance()
+
+    def _advance(self) -> None:
+        """Give the engine what it may have: more of the open sentence, or the next one, or the end."""
+        if self._over:
+            return
+        if self._sequence is not None:
+            if self._sequence_open and self._sentences:
+                self._extend()
+        elif self._sentences and (self._engine.spec.text_streaming or self._sentences[0][-1].ends_sentence):
+            self._submit()
+        elif self._ending and not self._sentences:
+            self._complete()
+
+    def _submit(self) -> None:
+        words = self._sentences.popleft()
+        self._speaking = words
+        self._sequence_open = not words[-1].ends_sentence
+        credit = int(self._limits.lead_s * self._controls.sample_rate)
+        backlog = self._samples - self._sent
+        self._sequence = self._engine.submit(
+            tuple(words), not self._sequence_open, self._controls, max(0, credit - backlog), self
+        )
+
+    def _extend(self) -> None:
+        assert self._sequence is not None
+        words = self._sentences.popleft()
+        self._speaking += words
+        self._sequence_open = not words[-1].ends_sentence
+        self._engine.extend(self._sequence, tuple(words), final=not self._sequence_open)
+
+    def _complete(self) -> None:
+        self._send_chunks(self._encoder.finish())
+        reason = "truncated" if self._truncated else "done"
+        self._finish(
+            Done(self.context, self._samples, self._tokens, len(self._marks), self._controls.seed, reason), drop=False
+        )
+
+    def _send_chunks(self, chunks: list[Chunk]) -> None:
+        for chunk in chunks:
+            self._first_encoded = self._first_encoded or self._clock()
+            self._emit(Audio(self.context, self.number, self._chunks, chunk.pts, chunk.duration, chunk.data))
+            self._chunks += 1
+
+    def _finish(self, last: Event, drop: bool) -> None:
+        if self._over:
+            return
+        if drop:
+            self._events.clear()
+        self._over, self._ending, self._sequence = True, True, None
+        self._sentences.clear()
+        self._emit(last)
+
+    def _emit(self, event: Event) -> None:
+        self._events.append(event)
+        self._wake()
+
+    def _split_text(self, played: int | None) -> tuple[str | None, str | None]:
+        """What was heard and what was not: a word is heard once it has begun."""
+        if played is None:
+            return None, None
+        text = "".join(self._text)
+        end = max((mark.end for mark in self._marks if mark.pts < played), default=0)
+        return text[:end], text[end:]
+
+    def _timing(self) -> Timing:
+        stats = self._first_stats
+        if stats is None or not stats.first_frame:
+            return Timing()
+        return Timing(
+            text_wait=(stats.submitted - self._first_text) + (stats.first_step - stats.prefilled),
+            queue=stats.slotted - stats.submitted,
+            prefill=stats.prefilled - stats.slotted,
+            first_token=stats.decoded - stats.first_step,
+            vocoder=stats.first_frame - stats.decoded,
+            encode=self._first_encoded - stats.first_frame,
+            send=self._first_sent - self._first_encoded,
+        )
+
+

@@ -1,0 +1,206 @@
+"""The native protocol's socket: two pumps under one task group; moves messages and gives them no meaning.
+
+The pump out is fair: contexts take turns, one message each.  A peer that stops reading stalls its own pump, so its
+contexts earn no more credit; past the limit it is closed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from stream_server.audio.encoders import FORMATS
+from stream_server.engine.client import Engine
+from stream_server.errors import (
+    IdleTimeout,
+    MessageTooLarge,
+    ProtocolError,
+    SlowReader,
+    StreamServerError,
+    TooManyContexts,
+)
+from stream_server.events import (
+    Cancel,
+    Command,
+    Done,
+    End,
+    Event,
+    Failed,
+    Flush,
+    PushText,
+    ReportPlayed,
+    SetSpeed,
+    Start,
+)
+from stream_server.limits import Limits
+from stream_server.metrics import Metrics
+from stream_server.protocols import native
+from stream_server.session import Session
+
+log = logging.getLogger(__name__)
+SUBPROTOCOL = "stream-server.v1"
+
+
+class NativeSocket:
+    """One connection and the contexts that live on it."""
+
+    def __init__(self, socket: WebSocket, engine: Engine, limits: Limits, metrics: Metrics) -> None:
+        self._socket = socket
+        self._engine = engine
+        self._limits = limits
+        self._metrics = metrics
+        self._sessions: dict[str, Session] = {}
+        self._failures: deque[Failed] = deque()  # about the connection, or a context that never was
+        self._wake = asyncio.Event()
+        self._numbers = 0
+        self._heard = time.monotonic()
+
+    async def serve(self) -> None:
+        """Until either side leaves; every context it had is cancelled then."""
+        await self._socket.accept(subprotocol=SUBPROTOCOL)
+        try:
+            await self._send(native.hello(self._engine.spec, self._limits, FORMATS))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump_in(), name="pump-in")
+                group.create_task(self._pump_out(), name="pump-out")
+                group.create_task(self._watch_idle(), name="idle")
+        except* WebSocketDisconnect:
+            pass
+        except* StreamServerError as group_error:
+            await self._close(first_error(group_error))
+        finally:
+            for session in self._sessions.values():
+                session.cancel()
+            self._sessions.clear()
+
+    async def _pump_in(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1006))
+            self._heard = time.monotonic()
+            payload = message.get("text")
+            try:
+                self._obey(native.parse(message["bytes"] if payload is None else self._measured(payload)))
+            except MessageTooLarge:
+                raise
+            except StreamServerError as error:
+                self._complain(error, None)
+
+    def _measured(self, text: str) -> str:
+        if len(text) > self._limits.message_bytes or len(text.encode("utf-8", "replace")) > self._limits.message_bytes:
+            raise MessageTooLarge("the message is too large", field="message", limit=self._limits.message_bytes)
+        return text
+
+    def _obey(self, command: Command) -> None:
+        try:
+            if isinstance(command, Start):
+                self._start(command)
+            else:
+                self._steer(self._find(command.context), command)
+        except StreamServerError as error:
+            self._complain(error, command.context)
+
+    def _start(self, command: Start) -> None:
+        if command.context in self._sessions:
+            raise ProtocolError("this context is already open", field="context")
+        if len(self._sessions) >= self._limits.contexts_per_connection:
+            limit = self._limits.contexts_per_connection
+            raise TooManyContexts("too many open contexts on this connection", field="context", limit=limit)
+        native.check_settings(command.settings, self._engine.spec)
+        self._numbers = self._numbers % 0xFFFF + 1
+        self._sessions[command.context] = Session(
+            command.context,
+            self._numbers,
+            command.settings,
+            self._engine,
+            self._limits,
+            time.monotonic,
+            self._wake.set,
+        )
+
+    def _find(self, context: str) -> Session:
+        session = self._sessions.get(context)
+        if session is None:
+            raise ProtocolError("no such open context: send start first", field="context")
+        return session
+
+    def _steer(self, session: Session, command: Command) -> None:
+        match command:
+            case PushText():
+                session.push_text(command.text)
+            case Flush():
+                session.flush()
+            case End():
+                session.end()
+            case Cancel():
+                session.cancel(command.played)
+            case ReportPlayed():
+                session.report_played(command.played)
+            case SetSpeed():
+                session.set_speed(command.speed)
+
+    def _complain(self, error: StreamServerError, context: str | None) -> None:
+        self._metrics.errors.labels(error.code).inc()
+        self._failures.append(Failed(context, error.code, error.message, error.field, error.limit, error.retryable))
+        self._wake.set()
+
+    async def _pump_out(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while (turn := self._next_turn()) :
+                for event in turn:
+                    await self._send(native.serialize(event))
+                    if isinstance(event, Done):
+                        self._metrics.observe(event)
+
+    def _next_turn(self) -> list[Event]:
+        """One event of each context that has one."""
+        turn: list[Event] = list(self._failures)
+        self._failures.clear()
+        for context, session in list(self._sessions.items()):
+            if (event := session.next_event()) is not None:
+                turn.append(event)
+            if session.is_over:
+                del self._sessions[context]
+        return turn
+
+    async def _send(self, message: str | bytes) -> None:
+        """Raises `SlowReader` where the peer takes nothing for too long."""
+        try:
+            async with asyncio.timeout(self._limits.slow_reader_s):
+                if isinstance(message, bytes):
+                    await self._socket.send_bytes(message)
+                else:
+                    await self._socket.send_text(message)
+        except TimeoutError:
+            raise SlowReader("the peer stopped reading", limit=self._limits.slow_reader_s) from None
+        except OSError as error:
+            raise WebSocketDisconnect(1006) from error
+
+    async def _watch_idle(self) -> None:
+        limit = self._limits.idle_timeout_s
+        while (left := self._heard + limit - time.monotonic()) > 0 or any(
+            session.is_speaking for session in self._sessions.values()
+        ):
+            await asyncio.sleep(max(left, 1.0))
+        raise IdleTimeout("nothing was said for too long", limit=limit)
+
+    async def _close(self, error: StreamServerError) -> None:
+        """Say why, then close with the error's code; a peer that does not read is not waited for."""
+        log.info("connection closed", extra={"code": error.code})
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1.0):
+                if not isinstance(error, SlowReader):
+                    failed = Failed(None, error.code, error.message, error.field, error.limit, error.retryable)
+                    await self._socket.send_text(str(native.serialize(failed)))
+                await self._socket.close(error.ws_code, error.code)
+
+
+def first_error(group: BaseExceptionGroup[StreamServerError]) -> StreamServerError:
+    error = group.exceptions[0]
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
