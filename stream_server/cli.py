@@ -115,7 +115,7 @@ def say(
     from stream_server.audio.pcm import to_int16
     from stream_server.events import Settings
     from stream_server.offline import synthesise
-    from stream_server.protocols.native import check_settings
+    from stream_server.protocols.schema import check_settings
     from stream_server.session import controls_of
 
     with console.status("loading the voice …"):

@@ -29,7 +29,7 @@ class ServerConfig(BaseSettings):
     threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
     engine: Literal["process", "inprocess"] = "process"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    limits: checked(Limits) = Field(default_factory=Limits)  # type: ignore[valid-type]
+    limits: checked(Limits, frozen=True) = Field(default_factory=Limits)  # type: ignore[valid-type]
 
 
 def load_config(path: Path | None = None, **flags: Any) -> ServerConfig:

@@ -84,7 +84,7 @@ class Started:
     format: str
     sample_rate: int
     seed: int
-    pre_skip: int  # samples at `sample_rate` that a decoder of the format must drop at the beginning
+    pre_skip: int  # samples to drop at the beginning, at the rate the format is decoded at (Opus at 32 kHz: 48 000)
 
 
 @dataclass(frozen=True)

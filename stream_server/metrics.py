@@ -1,5 +1,7 @@
 """What the server counts and times, for Prometheus.  TTFA and its parts are defined in `events.Timing`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,7 +16,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.connections = Gauge("connections", "open sockets", registry=self.registry)
+        self.open_connections = 0
+        connections = Gauge("connections", "open sockets", registry=self.registry)
+        connections.set_function(lambda: self.open_connections)
         self.running = Gauge("sequences_running", "sequences holding a slot", registry=self.registry)
         self.waiting = Gauge("sequences_waiting", "sequences without a slot", registry=self.registry)
         self.utterances = Counter("utterances_total", "contexts spoken to their end", registry=self.registry)
@@ -24,6 +28,14 @@ class Metrics:
         self.ttfa_part = Histogram(
             "ttfa_part_seconds", "a part of it", ["part"], registry=self.registry, buckets=SECONDS
         )
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        self.open_connections += 1
+        try:
+            yield
+        finally:
+            self.open_connections -= 1
 
     def observe(self, done: Done) -> None:
         self.utterances.inc()

@@ -100,7 +100,7 @@ class Session:
     # What the listener does.
 
     def push_text(self, text: str) -> None:
-        """Raises `TextTooLong`, `InvalidPronunciation` or, after `end`, `ProtocolError`; the context lives on."""
+        """Raises `TextTooLong`, `InvalidPronunciation` or, after `end`, `ProtocolError`."""
         if self._ending:
             raise ProtocolError("text after end", field="type")
         if self._text_length + len(text) > self._limits.text_chars_per_context:

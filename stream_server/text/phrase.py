@@ -56,11 +56,11 @@ PHONE_TOKENS = 5
 
 def next_phrase(ahead: Lookahead, previous: str) -> Phrase:
     """`previous` is the body of the word before, "" where a sentence or line begins."""
-    for rule in RULES:
+    head = ahead.head
+    for rule in RULES if head.body else (times_sign,):
         phrase = rule(ahead, previous)
         if phrase:
             return phrase
-    head = ahead.head
     return Phrase(1, speak(head.body), head.mark)
 
 
@@ -70,7 +70,7 @@ def next_phrase(ahead: Lookahead, previous: str) -> Phrase:
 def list_number(ahead: Lookahead, previous: str) -> Phrase | None:
     """ "1. Wash": the period of a list's number ends no sentence."""
     head = ahead.head
-    listed = head.opens_line and not head.closes_line and head.trail in (".", ")")
+    listed = head.opens_line and not head.closes_line and not head.lead and head.trail in (".", ")")
     if listed and head.body.isdecimal() and len(head.body) <= 3:
         return Phrase(1, numbers.cardinal(head.body), ",")
     return None
@@ -310,7 +310,6 @@ RULES: tuple[Rule, ...] = (
     letter_a,
     roman_numeral,
     version,
-    times_sign,
     phone_number,
     clock_and_half,
     day_first,

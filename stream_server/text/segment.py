@@ -20,7 +20,7 @@ from stream_server.text.phrase import next_phrase
 from stream_server.text.token import pause_of
 from stream_server.text.word import SENTENCE_END, Word
 
-MARKS = re.compile(r"""[.,;:!?…"')\]}*_–—-]*""")  # what may stand right behind an inline pronunciation
+MARKS = ".,;:!?…\"')]}*_-–—"  # what may stand right behind an inline pronunciation
 MOST_MARKS = 20
 LATE_COMMA = 0.75  # of the longest segment; a comma behind that ends the sentence
 
@@ -40,7 +40,11 @@ class Sentence:
 
 
 class TextReader:
-    """One context's text on its way to words; `phones` are those that may be written inline."""
+    """One context's text on its way to words; `phones` are those that may be written inline.
+
+    An inline phone that is not among them raises InvalidPronunciation, out of `push` or `flush`.  The reader lives on:
+    the words before the group and the text behind it come with the next call.
+    """
 
     def __init__(self, phones: frozenset[str] = frozenset(), max_segment_chars: int = 400) -> None:
         self._phones = phones
@@ -135,7 +139,8 @@ class TextReader:
 
     def _marks_end(self, position: int, final: bool) -> int:
         """Behind the marks that follow directly; what follows them must have arrived."""
-        end = MARKS.match(self._text, position, position + MOST_MARKS).end()  # type: ignore[union-attr]
+        following = self._text[position : position + MOST_MARKS]
+        end = position + len(following) - len(following.lstrip(MARKS))
         if end == len(self._text) and not final:
             raise Incomplete
         return end

@@ -25,7 +25,8 @@ UNITS = {
     "°F": ("degree fahrenheit", "degrees fahrenheit"), "¢": ("cent", "cents"),
     "km": ("kilometer", "kilometers"), "cm": ("centimeter", "centimeters"), "mm": ("millimeter", "millimeters"),
     "nm": ("nanometer", "nanometers"), "um": ("micrometer", "micrometers"), "m": ("meter", "meters"),
-    "ft": ("foot", "feet"), "yd": ("yard", "yards"), "mi": ("mile", "miles"), "mph": ("mile per hour", "miles per hour"),
+    "ft": ("foot", "feet"), "yd": ("yard", "yards"), "mi": ("mile", "miles"),
+    "mph": ("mile per hour", "miles per hour"),
     "kph": ("kilometer per hour", "kilometers per hour"), "kmh": ("kilometer per hour", "kilometers per hour"),
     "kg": ("kilogram", "kilograms"), "mg": ("milligram", "milligrams"), "g": ("gram", "grams"),
     "ug": ("microgram", "micrograms"), "lb": ("pound", "pounds"), "lbs": ("pound", "pounds"), "oz": ("ounce", "ounces"),
@@ -46,7 +47,8 @@ UNITS = {
     "rpm": ("revolution per minute", "revolutions per minute"), "px": ("pixel", "pixels"),
     "W": ("watt", "watts"), "kW": ("kilowatt", "kilowatts"), "MW": ("megawatt", "megawatts"),
     "kWh": ("kilowatt hour", "kilowatt hours"), "mAh": ("milliamp hour", "milliamp hours"), "V": ("volt", "volts"),
-    "mA": ("milliamp", "milliamps"), "ohm": ("ohm", "ohms"), "J": ("joule", "joules"), "kJ": ("kilojoule", "kilojoules"),
+    "mA": ("milliamp", "milliamps"), "ohm": ("ohm", "ohms"), "J": ("joule", "joules"),
+    "kJ": ("kilojoule", "kilojoules"),
     "cal": ("calorie", "calories"), "kcal": ("kilocalorie", "kilocalories"), "ha": ("hectare", "hectares"),
     "m²": ("square meter", "square meters"), "m2": ("square meter", "square meters"),
     "km²": ("square kilometer", "square kilometers"), "km2": ("square kilometer", "square kilometers"),
@@ -104,13 +106,24 @@ SPECIAL = {
     "n/a": "not applicable", "km/h": "kilometers per hour", "m/s": "meters per second", "phd": "p h d",
     "ph.d": "p h d", "ok": "okay", "ieee": "i triple e", "ios": "i o s", "macos": "mac o s", "o'clock": "o'clock",
     "hmm": "hum", "hmmm": "hum", "mm": "hum", "mmm": "hum", "shh": "shush", "psst": "pist", "brr": "burr",
-    "pfft": "puft", "grr": "gurr", "ugh": "ugh", "mhm": "um hum", "nth": "enth", "n": "en", "a/c": "ay c", "at&t": "ay t and t",
-    "jpeg": "jay peg", "gif": "gif", "wifi": "why fie", "wi-fi": "why fie", "sql": "sequel", "mysql": "my sequel",
+    "pfft": "puft", "grr": "gurr", "mhm": "um hum", "nth": "enth", "n": "en", "a/c": "ay c",
+    "at&t": "ay t and t",
+    "jpeg": "jay peg", "wifi": "why fie", "wi-fi": "why fie", "sql": "sequel", "mysql": "my sequel",
     "json": "jason", "yaml": "yammel", "gpus": "g p u's", "cpus": "c p u's", "llms": "l l m's", "iot": "i o t",
 }  # fmt: skip
 
 #: Capitals of two and three letters that are words, or said as one.
-COMMON_SHORT = {"am", "an", "as", "at", "be", "by", "do", "go", "he", "hi", "if", "in", "is", "it", "me", "my", "no", "of", "oh", "on", "or", "so", "to", "up", "we", "all", "and", "any", "are", "ask", "bad", "bag", "bar", "bed", "big", "bit", "box", "boy", "bus", "but", "buy", "can", "car", "cat", "cup", "cut", "day", "did", "die", "dog", "due", "eat", "end", "far", "few", "fly", "for", "fun", "get", "god", "got", "had", "has", "her", "hey", "him", "his", "hit", "hot", "how", "its", "job", "joy", "key", "kid", "law", "led", "let", "lie", "lot", "low", "mad", "man", "map", "may", "men", "met", "mom", "new", "nor", "not", "now", "odd", "off", "old", "one", "our", "out", "own", "pay", "put", "ran", "red", "run", "sad", "saw", "say", "see", "set", "she", "sit", "six", "sky", "son", "sun", "tax", "ten", "the", "too", "top", "try", "two", "use", "war", "was", "way", "wet", "who", "why", "win", "won", "yes", "yet", "you", "ram", "rom", "sim", "pin", "gif", "zip", "dna's"}  # fmt: skip
+COMMON_SHORT = {
+    "am", "an", "as", "at", "be", "by", "do", "go", "he", "hi", "if", "in", "is", "it", "me", "my", "no", "of",
+    "oh", "on", "or", "so", "to", "up", "we", "all", "and", "any", "are", "ask", "bad", "bag", "bar", "bed", "big",
+    "bit", "box", "boy", "bus", "but", "buy", "can", "car", "cat", "cup", "cut", "day", "did", "die", "dog", "due",
+    "eat", "end", "far", "few", "fly", "for", "fun", "get", "god", "got", "had", "has", "her", "hey", "him", "his",
+    "hit", "hot", "how", "its", "job", "joy", "key", "kid", "law", "led", "let", "lie", "lot", "low", "mad", "man",
+    "map", "may", "men", "met", "mom", "new", "nor", "not", "now", "odd", "off", "old", "one", "our", "out", "own",
+    "pay", "put", "ran", "red", "run", "sad", "saw", "say", "see", "set", "she", "sit", "six", "sky", "son", "sun",
+    "tax", "ten", "the", "too", "top", "try", "two", "use", "war", "was", "way", "wet", "who", "why", "win", "won",
+    "yes", "yet", "you", "ram", "rom", "sim", "pin", "gif", "zip",
+}  # fmt: skip
 #: Longer capitals with a vowel that are still spelled.
 SPELLED_LONG = {
     "ISBN", "YMCA", "YWCA", "NAACP", "AARP", "ESPN", "UCLA", "ICAO", "USSR", "OECD", "LAPD", "USPS", "IPCC", "ASAP",
@@ -125,7 +138,7 @@ VOWELLESS_WORDS = {"BY", "CRY", "DRY", "FLY", "GYM", "HYMN", "LYNX", "MY", "MYTH
 SPELLED_SUFFIXES = {
     "uk", "us", "io", "ai", "eu", "de", "fr", "es", "ca", "au", "nl", "ru", "ie", "tv", "py", "js", "ts", "rs", "md",
     "rb", "sh", "cc", "pdf", "txt", "csv", "tsv", "exe", "dll", "png", "svg", "html", "htm", "css", "xml", "php", "cpp",
-    "gz", "tgz", "jpg", "mkv", "docx", "xlsx", "pptx", "doc", "xls", "ppt", "yml", "aac", "ogg", "org's",
+    "gz", "tgz", "jpg", "mkv", "docx", "xlsx", "pptx", "doc", "xls", "ppt", "yml", "aac", "ogg",
 }  # fmt: skip
 DOMAINS = {
     "com", "org", "net", "edu", "gov", "mil", "int", "info", "biz", "dev", "app", "io", "ai", "co", "uk", "us", "eu",

@@ -54,7 +54,8 @@ class Token:
     @property
     def mark(self) -> str:
         """The pause its own punctuation asks for."""
-        return pause_of(self.closing if self.body else self.lead + self.trail)
+        marks = self.closing if self.body else self.lead + self.trail
+        return "," if marks in ("-", "/") and not self.body else pause_of(marks)
 
     @property
     def closing(self) -> str:
@@ -84,5 +85,5 @@ def pause_of(marks: str) -> str:
             return mark
     if "." in marks or "…" in marks:
         return "."
-    parts_clause = any(mark in marks for mark in ",;:)–—|") or "--" in marks or marks.strip() in ("-", "/")
+    parts_clause = any(mark in marks for mark in ",;:)–—|") or "--" in marks
     return "," if parts_clause else ""

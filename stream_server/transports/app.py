@@ -30,11 +30,11 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> Starlette:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def stream(socket: WebSocket) -> None:
-        refusal = refuse(socket, engine, metrics.connections._value.get(), limits)
+        refusal = refuse(socket, engine, metrics.open_connections, limits)
         if refusal is not None:
             await socket.send_denial_response(refusal)
             return
-        with metrics.connections.track_inprogress():
+        with metrics.connected():
             await NativeSocket(socket, engine, limits, metrics).serve()
 
     return Starlette(
@@ -47,7 +47,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> Starlette:
     )
 
 
-def refuse(socket: WebSocket, engine: Engine, connections: float, limits: Limits) -> Response | None:
+def refuse(socket: WebSocket, engine: Engine, connections: int, limits: Limits) -> Response | None:
     """What is said instead of opening the socket, before the handshake."""
     if SUBPROTOCOL not in socket.scope.get("subprotocols", []):
         return error(400, "protocol_error", f"this server speaks the subprotocol {SUBPROTOCOL}", "subprotocol")

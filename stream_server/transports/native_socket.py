@@ -16,7 +16,6 @@ from stream_server.audio.encoders import FORMATS
 from stream_server.engine.client import Engine
 from stream_server.errors import (
     IdleTimeout,
-    MessageTooLarge,
     ProtocolError,
     SlowReader,
     StreamServerError,
@@ -38,10 +37,12 @@ from stream_server.events import (
 from stream_server.limits import Limits
 from stream_server.metrics import Metrics
 from stream_server.protocols import native
+from stream_server.protocols.schema import check_settings
 from stream_server.session import Session
 
 log = logging.getLogger(__name__)
-SUBPROTOCOL = "stream-server.v1"
+SUBPROTOCOL = native.NAME
+ENDED_NAMES = 64  # contexts whose late messages are known for what they are
 
 
 class NativeSocket:
@@ -53,7 +54,8 @@ class NativeSocket:
         self._limits = limits
         self._metrics = metrics
         self._sessions: dict[str, Session] = {}
-        self._failures: deque[Failed] = deque()  # about the connection, or a context that never was
+        self._ended: deque[str] = deque(maxlen=ENDED_NAMES)
+        self._failures: deque[Failed] = deque()  # about contexts that never were
         self._wake = asyncio.Event()
         self._numbers = 0
         self._heard = time.monotonic()
@@ -82,27 +84,30 @@ class NativeSocket:
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1006))
             self._heard = time.monotonic()
-            payload = message.get("text")
-            try:
-                self._obey(native.parse(message["bytes"] if payload is None else self._measured(payload)))
-            except MessageTooLarge:
-                raise
-            except StreamServerError as error:
-                self._complain(error, None)
+            text = message.get("text")
+            self._obey(message["bytes"] if text is None else text)
 
-    def _measured(self, text: str) -> str:
-        if len(text) > self._limits.message_bytes or len(text.encode("utf-8", "replace")) > self._limits.message_bytes:
-            raise MessageTooLarge("the message is too large", field="message", limit=self._limits.message_bytes)
-        return text
-
-    def _obey(self, command: Command) -> None:
+    def _obey(self, message: str | bytes) -> None:
+        """What is wrong with a message ends its context; what belongs to none ends the connection (raised)."""
         try:
-            if isinstance(command, Start):
-                self._start(command)
-            else:
-                self._steer(self._find(command.context), command)
+            command = native.parse(message, self._limits)
+        except StreamServerError as error:
+            context = native.context_of(message, self._limits)
+            if context is None:
+                raise
+            return self._complain(error, context)
+        try:
+            self._carry_out(command)
         except StreamServerError as error:
             self._complain(error, command.context)
+
+    def _carry_out(self, command: Command) -> None:
+        if isinstance(command, Start):
+            self._start(command)
+        elif (session := self._sessions.get(command.context)) is not None:
+            self._steer(session, command)
+        elif command.context not in self._ended:  # a message may cross the end of its context on the wire
+            raise ProtocolError("no such context: send start first", field="context")
 
     def _start(self, command: Start) -> None:
         if command.context in self._sessions:
@@ -110,7 +115,7 @@ class NativeSocket:
         if len(self._sessions) >= self._limits.contexts_per_connection:
             limit = self._limits.contexts_per_connection
             raise TooManyContexts("too many open contexts on this connection", field="context", limit=limit)
-        native.check_settings(command.settings, self._engine.spec)
+        check_settings(command.settings, self._engine.spec)
         self._numbers = self._numbers % 0xFFFF + 1
         self._sessions[command.context] = Session(
             command.context,
@@ -121,12 +126,6 @@ class NativeSocket:
             time.monotonic,
             self._wake.set,
         )
-
-    def _find(self, context: str) -> Session:
-        session = self._sessions.get(context)
-        if session is None:
-            raise ProtocolError("no such open context: send start first", field="context")
-        return session
 
     def _steer(self, session: Session, command: Command) -> None:
         match command:
@@ -143,16 +142,19 @@ class NativeSocket:
             case SetSpeed():
                 session.set_speed(command.speed)
 
-    def _complain(self, error: StreamServerError, context: str | None) -> None:
+    def _complain(self, error: StreamServerError, context: str) -> None:
         self._metrics.errors.labels(error.code).inc()
-        self._failures.append(Failed(context, error.code, error.message, error.field, error.limit, error.retryable))
-        self._wake.set()
+        if (session := self._sessions.get(context)) is not None:
+            session.fail(error)
+        else:
+            self._failures.append(failure(error, context))
+            self._wake.set()
 
     async def _pump_out(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while (turn := self._next_turn()) :
+            while turn := self._next_turn():
                 for event in turn:
                     await self._send(native.serialize(event))
                     if isinstance(event, Done):
@@ -167,6 +169,7 @@ class NativeSocket:
                 turn.append(event)
             if session.is_over:
                 del self._sessions[context]
+                self._ended.append(context)
         return turn
 
     async def _send(self, message: str | bytes) -> None:
@@ -196,9 +199,12 @@ class NativeSocket:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
                 if not isinstance(error, SlowReader):
-                    failed = Failed(None, error.code, error.message, error.field, error.limit, error.retryable)
-                    await self._socket.send_text(str(native.serialize(failed)))
+                    await self._socket.send_text(str(native.serialize(failure(error, None))))
                 await self._socket.close(error.ws_code, error.code)
+
+
+def failure(error: StreamServerError, context: str | None) -> Failed:
+    return Failed(context, error.code, error.message, error.field, error.limit, error.retryable)
 
 
 def first_error(group: BaseExceptionGroup[StreamServerError]) -> StreamServerError:

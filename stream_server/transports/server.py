@@ -12,6 +12,7 @@ from stream_server.limits import Limits
 from stream_server.metrics import Metrics
 from stream_server.transports.app import make_app
 
+MAX_FRAME = 4 << 20  # bytes the library reads before it closes with 1009; `Limits.message_bytes` answers in words
 DRAIN_S = 5  # how long open sockets may finish after a signal to stop
 
 
@@ -21,7 +22,7 @@ def make_server(engine: Engine, limits: Limits, host: str, port: int) -> uvicorn
         host=host,
         port=port,
         ws="websockets-sansio",
-        ws_max_size=limits.message_bytes,
+        ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,  # Opus does not shrink, and base64 is not what we send
         log_config=None,
         access_log=False,

@@ -78,8 +78,11 @@ def test_every_word_is_sound(text: str) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet=string.ascii_letters + string.digits, min_size=1, max_size=12),
-       st.text(alphabet=".,-/:'$%#@&+", max_size=3), st.text(alphabet=string.ascii_letters + string.digits, max_size=8))
+@given(
+    st.text(alphabet=string.ascii_letters + string.digits, min_size=1, max_size=12),
+    st.text(alphabet=".,-/:'$%#@&+", max_size=3),
+    st.text(alphabet=string.ascii_letters + string.digits, max_size=8),
+)
 def test_what_has_a_letter_or_digit_is_spoken(start: str, marks: str, end: str) -> None:
     typed = start + marks + end
     if typed not in ("xD", "XD"):

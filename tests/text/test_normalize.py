@@ -1,0 +1,231 @@
+"""What is typed and what is said: each row is one text, and its words with their pauses.
+
+A pause of its own, whose word had left before it came, stands alone: "hello , world".
+"""
+
+import pytest
+
+from stream_server.text.segment import TextReader
+
+PHONES = frozenset(["hh", "ax0", "ax1", "l", "ow0", "ow1"])
+
+PLAIN_TEXT_MARKS = [
+    ("Hello world", "hello world."),
+    ("Hello, world!", "hello, world!"),
+    ("What?! No...", "what? no."),
+    ("Wait... what", "wait. what."),
+    ("Hello ... world", "hello . world."),
+    ("hello!!! hey??", "hello! hey?"),
+    ("Hello — world - again", "hello , world , again."),
+    ("em—dash and en–dash word -- word", "em, dash and en dash word , word."),
+    ('Hello "quoted (paren) text" ok; yes: no', "hello quoted , paren, text okay, yes, no."),
+    ('"Hello," she said. "Go!" (Really?) ok.', "hello, she said. go! really? okay."),
+    ("“Don’t” he said", "don't he said."),
+    ("(an aside) here (cat(s)).", "an aside, here , cat s."),
+    ("end.Next one", "end. next one."),
+    ("first\nsecond\n\nthird", "first. second. third."),
+    ("He said:\n\n1) one\n2) two", "he said, . one, one. two, two."),
+    ("don't I'm rock'n'roll o'clock", "don't i'm rock'n'roll o'clock."),
+    ("(5) [6] {7}", "five, six seven."),
+]
+MARKUP_EMOJI_OTHER_SCRIPTS = [
+    ("**bold** `code` text", "bold code text."),
+    ("# Heading\n\nText here", "heading. text here."),
+    ("- one\n- two\n* three", "one. two. three."),
+    ("• one\n• two", "one. two."),
+    ("1. Wash\n2. Dry\n", "one, wash. two, dry."),
+    ("[the link](https://a.b/c) here", "the link here."),
+    ("[a long link](https://a.b/c).", "a long link."),
+    ("| a | b |\n|---|---|\n| c | d |", "a , b , c , d ."),
+    ("```python\nprint(1)\n```", "print one."),
+    ("<br>Hello<b>bold</b>", "hello bold."),
+    ("> quoted text", "quoted text."),
+    ("snake_case __init__", "snake case init."),
+    ("Hello 👋 world 😀", "hello world ."),
+    ("👍", ""),
+    ("***", ""),
+    ("Привет. Hi", "hi."),
+    ("日本語。", ""),
+    ("café Straße naïve Łódź", "cafe strasse naive lodz."),
+    ("ﬁne Ｆull 𝐁old", "fine full bold."),
+    ("٣ apples", "three apples."),
+    (":) Hello :D <3", "hello ."),
+    ("→ a->b", "to a b."),
+]
+NUMBERS = [
+    ("1,234,567", "one million two hundred thirty four thousand five hundred sixty seven."),
+    ("3.14", "three point one four."),
+    (".5", "point five."),
+    ("It is -5 outside", "it is minus five outside."),
+    ("007", "zero zero seven."),
+    ("10000", "ten thousand."),
+    ("101", "one hundred one."),
+    ("1000000000000000", "one zero zero zero zero zero zero zero zero zero zero zero zero zero zero zero."),
+    ("12345678901234567", "one two three four five six seven eight nine zero one two three four five six seven."),
+    ("1st and 22nd", "first and twenty second."),
+    ("21st 100th 3rd 12th 1,000th", "twenty first one hundredth third twelfth one thousandth."),
+    ("1/2", "one half."),
+    ("2/3 3/4 5/8 10/10", "two thirds three quarters five eighths ten out of ten."),
+    ("3 1/2", "three and one half."),
+    ("½ cup", "one half cup."),
+    ("3½ cups", "three and one half cups."),
+    ("20%", "twenty percent."),
+    ("100% sure 0.5% 1%", "one hundred percent sure zero point five percent one percent."),
+    ("5-10", "five to ten."),
+    ("#5 №5", "number five number five."),
+    ("~5 <5 >5 ±2", "about five less than five greater than five plus or minus two."),
+    ("100+ people", "one hundred plus people."),
+    ("50/50 9/11 24/7", "fifty fifty nine eleven twenty four seven."),
+    ("x2", "times two."),
+    ("2x4 16:9", "two by four sixteen to nine."),
+    ("10-year-old", "ten year old."),
+    ("5 * 3 * 2", "five times three times two."),
+    ("this & that 1 + 1 = 2", "this and that one plus one equals two."),
+]
+YEARS_DATES_TIMES = [
+    ("in 1999", "in nineteen ninety nine."),
+    ("2005", "two thousand five."),
+    ("2026", "twenty twenty six."),
+    ("1905", "nineteen oh five."),
+    ("1900 2000 1000", "nineteen hundred two thousand one thousand."),
+    ("the 1990s", "the nineteen nineties."),
+    ("the '90s", "the nineties."),
+    ("2000s 1800s 1990's", "two thousands eighteen hundreds nineteen nineties."),
+    ("1990–1995", "nineteen ninety to nineteen ninety five."),
+    ("2026-11-22", "november twenty second twenty twenty six."),
+    ("2026-11-22T10:30:00Z", "november twenty second twenty twenty six ten thirty."),
+    ("11/22/2026", "november twenty second twenty twenty six."),
+    ("22/11/2026", "november twenty second twenty twenty six."),
+    ("Nov 22, 2026", "november twenty second twenty twenty six."),
+    ("Nov. 22, at 9 a.m.", "november twenty second, at nine ay m."),
+    ("22 November", "the twenty second of november."),
+    ("12 March 2026", "the twelfth of march twenty twenty six."),
+    ("May 5, 2026 was nice.", "may fifth twenty twenty six was nice."),
+    (
+        "the 5th of May, 5 May 2020, May 2020, May. I may go",
+        "the fifth of may, the fifth of may twenty twenty, may twenty twenty, may. i may go.",
+    ),
+    ("3:30pm", "three thirty p m."),
+    ("15:45", "fifteen forty five."),
+    ("3:05", "three oh five."),
+    ("3 p.m. Then", "three p m. then."),
+    ("3 p.m. today", "three p m today."),
+    ("9 o'clock", "nine o'clock."),
+    ("10:00 and 15:00 and 12:00 PM.", "ten o'clock and fifteen hundred and twelve p m."),
+    ("5:05 12:30 AM 7am", "five oh five twelve thirty ay m seven ay m."),
+    ("9am-5pm", "nine ay m to five p m."),
+]
+MONEY = [
+    ("$3.50", "three dollars and fifty cents."),
+    ("$0.99 $1 $1.01 £1.50", "ninety nine cents one dollar one dollar and one cent one pound and fifty pence."),
+    ("£5", "five pounds."),
+    ("€1,200", "one thousand two hundred euros."),
+    ("$5 million", "five million dollars."),
+    ("$1.2bn", "one point two billion dollars."),
+    ("$5K $10M", "five thousand dollars ten million dollars."),
+    ("50¢", "fifty cents."),
+    ("¥500", "five hundred yen."),
+    ("US$5.50, or 5€.", "five dollars and fifty cents, or five euros."),
+    ("-$5", "minus five dollars."),
+    ("$5-10 $5/month", "five to ten dollars five dollars per month."),
+    ("$3.5 billion. Then", "three point five billion dollars. then."),
+]
+UNITS_PHONE_NUMBERS = [
+    ("5 kg", "five kilograms."),
+    ("1 kg", "one kilogram."),
+    ("10km/h", "ten kilometers per hour."),
+    ("20 °C", "twenty degrees celsius."),
+    ("-3.5 °C and 98.6°F", "minus three point five degrees celsius and ninety eight point six degrees fahrenheit."),
+    ("5GB", "five gigabytes."),
+    ("16 kHz", "sixteen kilohertz."),
+    ("3 ft", "three feet."),
+    ("5 ft. tall. It is 6 ft. The", "five feet tall. it is six feet. the."),
+    ("5'10\"", "five feet ten."),
+    ("5-10 kg", "five to ten kilograms."),
+    (
+        "200 m 5 m/s 5 mg/kg 3 MB/s",
+        "two hundred meters five meters per second five milligrams per kilogram three megabytes per second.",
+    ),
+    ("1500 kg", "one thousand five hundred kilograms."),
+    ("2.5x faster", "two point five times faster."),
+    ("5 in the morning, 5 A students", "five in the morning, five a students."),
+    ("I have 5 apples and 3 1/4 pears.", "i have five apples and three and one quarter pears."),
+    ("555-1234", "five five five one two three four."),
+    ("555-123-4567", "five five five one two three four five six seven."),
+    ("(555) 123-4567", "five five five one two three four five six seven."),
+    ("+1 (555) 123-4567", "one five five five one two three four five six seven."),
+    ("Call 555 123 4567 now", "call five five five one two three four five six seven now."),
+]
+ABBREVIATIONS_CAPITALS_NUMERALS = [
+    (
+        "Mr. and Mrs. Smith met Dr. Jones on Main St. yesterday.",
+        "mister and missus smith met doctor jones on main street yesterday.",
+    ),
+    ("St. Paul vs. e.g. this, i.e. that, etc.", "saint paul versus for example this, that is that, et cetera."),
+    ("Apples etc. are. Then etc. The end", "apples et cetera are. then et cetera. the end."),
+    ("Acme Inc. is here. Acme Ltd. The", "acme incorporated is here. acme limited. the."),
+    ("No. 5", "number five."),
+    ("No. That is wrong.", "no. that is wrong."),
+    ("approx. 5", "approximately five."),
+    ("Jan. 5", "january fifth."),
+    ("in the U.S. The", "in the u s. the."),
+    ("the U.S. Army", "the u s army."),
+    ("the U.K. is", "the u k is."),
+    ("U.S.-based", "u s based."),
+    ("Ph.D. in", "p h d in."),
+    ("J. R. R. Tolkien wrote it", "j r r tolkien wrote it."),
+    ("Henry VIII", "henry the eighth."),
+    ("World War II", "world war two."),
+    ("Elizabeth II and Chapter IV and Part I", "elizabeth the second and chapter four and part one."),
+    ("plan A. A man", "plan ay a man."),
+    ("NASA FBI HTTP NATO", "nasa f b i h t t p nato."),
+    ("HELLO WORLD", "hello world."),
+    ("ALL GOOD FUN TV USA UK EU", "all good fun t v u s ay u k e u."),
+    ("CEOs APIs PCs FBI's NASA's IT'S DON'T", "c e o's ay p i's p c's f b i's nasa's it's don't."),
+    ("R&D AT&T Q&A", "r and d ay t and t q and a."),
+    ("COVID-19 GPT-4 iPhone 15", "covid nineteen g p t four i phone fifteen."),
+    ("3D 4K H2O B2B mp3 A4", "three d four k h two o b two b m p three ay four."),
+    ("camelCase YouTube McDonald's iOS PhD OK", "camel case you tube mcdonald's i o s p h d okay."),
+]
+ADDRESSES_FILES_VERSIONS = [
+    ("john.doe@example.com", "john dot doe at example dot com."),
+    ("https://www.example.com/a?b=1", "example dot com slash a question mark b equals one."),
+    (
+        "Visit example.com. Or https://github.com/foo/bar-baz",
+        "visit example dot com. or github dot com slash foo slash bar dash baz.",
+    ),
+    ("http://localhost:8080/ ", "localhost colon eight thousand eighty ."),
+    ("@some_body #HelloWorld", "at some body hashtag hello world."),
+    ("main.py and README.md", "main dot p y and readme dot m d."),
+    ("v2.0.1", "version two point zero point one."),
+    ("Python 3.11", "python three point eleven."),
+    ("192.168.1.1", "one hundred ninety two dot one hundred sixty eight dot one dot one."),
+    ("C++ and C#", "c plus plus and c sharp."),
+    ("and/or he/she TCP/IP /usr/bin", "and or he or she t c p slash i p slash usr slash bin."),
+]
+INLINE_PRONUNCIATION = [
+    ("[[Hello|hh ax l ow]], you", "hello, you."),
+]
+
+
+def said(typed: str) -> str:
+    reader = TextReader(PHONES)
+    return " ".join(word.spoken + word.pause for word in reader.push(typed) + reader.flush())
+
+
+@pytest.mark.parametrize(
+    ("typed", "spoken"),
+    [
+        *PLAIN_TEXT_MARKS,
+        *MARKUP_EMOJI_OTHER_SCRIPTS,
+        *NUMBERS,
+        *YEARS_DATES_TIMES,
+        *MONEY,
+        *UNITS_PHONE_NUMBERS,
+        *ABBREVIATIONS_CAPITALS_NUMERALS,
+        *ADDRESSES_FILES_VERSIONS,
+        *INLINE_PRONUNCIATION,
+    ],
+)
+def test_typed_is_said(typed: str, spoken: str) -> None:
+    assert said(typed) == spoken

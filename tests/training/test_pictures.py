@@ -1,0 +1,20 @@
+import io
+
+import numpy as np
+import pytest
+
+pytest.importorskip("soxr")
+pytest.importorskip("matplotlib")
+
+from PIL import Image  # noqa: E402
+
+from stream_server.training.pictures import MOST_BYTES, compact_png, sheet  # noqa: E402
+from stream_server.training.spectrogram import spectrogram  # noqa: E402
+
+
+def test_noise_which_compresses_worst_still_fits() -> None:
+    rng = np.random.default_rng(0)
+    powers = [spectrogram(rng.standard_normal(48_000 * (1 + index % 2)), 24_000) for index in range(7)]
+    png = compact_png(sheet([str(index) for index in range(7)], powers))
+    assert len(png) <= MOST_BYTES
+    assert Image.open(io.BytesIO(png)).format == "PNG"
