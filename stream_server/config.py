@@ -7,7 +7,7 @@ STREAM_SERVER_, a nested one's parts are joined by two underscores: STREAM_SERVE
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as checked
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -15,6 +15,9 @@ from stream_server.errors import ConfigError
 from stream_server.limits import Limits
 
 DEFAULT_FILE = Path("stream-server.toml")
+
+
+CheckedLimits = checked(Limits, frozen=True, config=ConfigDict(extra="forbid"))  # type: ignore[call-overload]
 
 
 class ServerConfig(BaseSettings):
@@ -29,7 +32,7 @@ class ServerConfig(BaseSettings):
     threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
     engine: Literal["process", "inprocess"] = "process"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    limits: checked(Limits, frozen=True) = Field(default_factory=Limits)  # type: ignore[valid-type]
+    limits: CheckedLimits = Field(default_factory=CheckedLimits)  # type: ignore[valid-type]
 
 
 def load_config(path: Path | None = None, **flags: Any) -> ServerConfig:

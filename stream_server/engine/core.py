@@ -58,10 +58,10 @@ class EngineCore:
         emit(Ready(self.spec, self.scheduler.load(self.steps)))
         while not self.stopped:
             tick = self.step()
-            if tick is None:
-                self.apply(self.inbox.get())
-            else:
+            if tick is not None:
                 emit(tick)
+            elif not self.stopped:  # the step itself may have read the word to stop
+                self.apply(self.inbox.get())
 
     def step(self) -> Tick | None:
         """One turn: schedule, run, postprocess.  None where there was nothing to do."""

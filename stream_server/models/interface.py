@@ -49,7 +49,7 @@ class Vocoder(Protocol):
         ...
 
     def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: Any) -> list[Sound]:
-        """Each row's new tokens int64 [N_i, K]; `final` lets go of what lookahead still holds back."""
+        """Each row's new tokens int64 [N_i, K]; `final`, whose N_i may be 0, lets go of what lookahead holds back."""
         ...
 
 

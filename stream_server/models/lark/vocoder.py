@@ -98,7 +98,7 @@ class LarkVocoder:
 
     @torch.inference_mode()
     def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: VocoderState) -> list[Sound]:
-        inputs = [torch.cat([t, closing()]) if end else t for t, end in zip(tokens, final)]
+        inputs = [torch.cat([t.view(-1, TOKEN_COLUMNS), closing()]) if end else t for t, end in zip(tokens, final)]
         frames = self.frames(slots, inputs, state)
         walked = []
         for slot, new, end in zip(slots, frames, final):
