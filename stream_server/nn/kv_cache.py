@@ -10,11 +10,11 @@ from torch import Tensor
 class KVCache:
     """`data` is [layers, 2, S, T, H, D]; its address never changes, rows are reused without clearing.
 
-    What lies beyond a row's length is the leavings of an earlier sequence: readers bound themselves by `length`.
+    What lies beyond a row's length is no value at all: readers bound themselves.
     """
 
     def __init__(self, layers: int, slots: int, positions: int, heads: int, head_dim: int) -> None:
-        self.data = torch.zeros(layers, 2, slots, positions, heads, head_dim)
+        self.data = torch.empty(layers, 2, slots, positions, heads, head_dim)  # untouched pages cost nothing
 
     @property
     def positions(self) -> int:

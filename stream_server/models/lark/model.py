@@ -27,7 +27,7 @@ from stream_server.nn.kv_cache import KVCache
 from stream_server.nn.sampling import sample
 from stream_server.text.word import Word
 
-MAX_TOKENS = 1024  # of one sequence: 41 s
+MAX_TOKENS = 4096  # of one sequence, 164 s: more than 400 digits or 200 letters spelled out
 
 
 @dataclass

@@ -16,6 +16,7 @@ from stream_server.models.lark import features
 
 FFT_SIZES = {24_000: 1024, 32_000: 1536}  # segment of two hops plus 23 or 28 ms of impulse response
 ANALYSIS_RATE = 32_000
+VOICING_SLOPE = 4.0  # a frame that is three parts in four sure to be voiced is; no hard edge for rounding to fall over
 
 
 @dataclass
@@ -104,7 +105,8 @@ class SourceFilter(nn.Module):
         edges = torch.full_like(bands[..., :1], -60.0), torch.zeros_like(bands[..., :1])
         decibels = torch.cat([edges[0], bands.clamp(-60, -0.1), edges[1]], dim=-1) @ self.bands
         aperiodic = (10 ** (decibels / 10)).clamp(1e-6, 1 - 1e-6)
-        aperiodic = torch.where(voiced > 0.5, aperiodic, torch.ones_like(aperiodic) - 1e-6)
+        voicing = (VOICING_SLOPE * (voiced - 0.5) + 0.5).clamp(0, 1)
+        aperiodic = (1 - voicing * (1 - aperiodic)).clamp(max=1 - 1e-6)
         powers = torch.stack([torch.log1p(-aperiodic), torch.log(aperiodic)], dim=-2) + log_power[..., None, :]
         return minimum_phase(0.5 * powers, self.fold)
 
@@ -120,13 +122,15 @@ class SourceFilter(nn.Module):
 
 def pulse_train(phase: Tensor, f0: Tensor, sample_rate: int) -> Tensor:
     """All harmonics below Nyquist in cosine phase, scaled to unit power; phase in cycles, float64 in, float32 out."""
-    count = torch.floor(0.49 * sample_rate / f0)
+    room = 0.49 * sample_rate / f0
+    count = torch.floor(room)
     half = torch.pi * (phase - torch.round(phase))
     bottom = torch.sin(half)
     near = bottom.abs() < 1e-6
     ratio = torch.sin((2 * count + 1) * half) / torch.where(near, torch.ones_like(bottom), bottom)
     harmonics = 0.5 * (torch.where(near, 2 * count + 1, ratio) - 1)
-    return (harmonics * torch.sqrt(2 / count)).float()
+    harmonics += (room - count) * torch.cos(2 * (count + 1) * half)  # the next one comes in gently
+    return (harmonics * torch.sqrt(2 / room)).float()
 
 
 def hash_noise(seed: Tensor, index: Tensor) -> Tensor:
