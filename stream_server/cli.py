@@ -4,9 +4,10 @@ import asyncio
 import json
 import sys
 import wave
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,13 +16,17 @@ from stream_server import logs
 from stream_server.config import ServerConfig, load_config
 from stream_server.errors import ConfigError, StreamServerError
 
+if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer at once
+    from stream_server.engine.core import EngineCore
+
+T = TypeVar("T")
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Real-time speech synthesis, streamed.")
 console = Console(stderr=True)
 
 Voice = Annotated[Optional[str], typer.Option(help="Voice; the model's first by default.")]
 
 
-def make_core(model: str, slots: int, queue: int, threads: int) -> "EngineCore":  # type: ignore[name-defined] # noqa: F821
+def make_core(model: str, slots: int, queue: int, threads: int) -> "EngineCore":
     """Load the model and put an engine around it; runs wherever the engine is placed."""
     import torch
 
@@ -35,7 +40,7 @@ def make_core(model: str, slots: int, queue: int, threads: int) -> "EngineCore":
     return core
 
 
-def warm_up(core: "EngineCore") -> None:  # type: ignore[name-defined] # noqa: F821
+def warm_up(core: "EngineCore") -> None:
     """One short utterance, so that the first listener does not pay for first calls."""
     from stream_server.engine.messages import Controls
     from stream_server.offline import synthesise
@@ -90,7 +95,9 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     engine = Engine(client)
     with console.status("loading the voice …"):
         await engine.start()
-    console.print(f"speaking at ws://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}")
+    console.print(
+        f"speaking at ws://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}"
+    )
     try:
         await make_server(engine, settings.limits, settings.host, settings.port).serve()
     finally:
@@ -147,7 +154,9 @@ def say(
     if as_json:
         print(json.dumps(figures | {"output": str(output), "truncated": speech.truncated}))
     else:
-        console.print(f"{output}: {speech.audio_s:.2f} s, first sound after {speech.ttfa_s * 1000:.0f} ms, RTF {speech.rtf:.3f}")
+        console.print(
+            f"{output}: {speech.audio_s:.2f} s, first sound after {speech.ttfa_s * 1000:.0f} ms, RTF {speech.rtf:.3f}"
+        )
 
 
 @app.command()
@@ -163,7 +172,7 @@ def voices(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
             print(f"{name:12} {description}")
 
 
-def or_exit(call):  # type: ignore[no-untyped-def]
+def or_exit(call: Callable[[], T]) -> T:
     try:
         return call()
     except StreamServerError as error:

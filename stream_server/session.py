@@ -172,7 +172,9 @@ class Session:
         if isinstance(event, Audio):
             self._took(event)
         elif isinstance(event, Done):
-            return replace(event, timing=self._timing(), wall=self._clock() - self._first_text if self._first_text else 0.0)
+            return replace(
+                event, timing=self._timing(), wall=self._clock() - self._first_text if self._first_text else 0.0
+            )
         return event
 
     def _took(self, audio: Audio) -> None:
@@ -292,5 +294,3 @@ class Session:
             encode=self._first_encoded - stats.first_frame,
             send=self._first_sent - self._first_encoded,
         )
-
-

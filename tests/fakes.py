@@ -67,9 +67,7 @@ class FakeVocoder:
     def chunk(self, index: int) -> ChunkPlan:
         return ChunkPlan(emit=1 if index == 0 else 2, lookahead=self.lookahead)
 
-    def decode(
-        self, slots: list[int], tokens: list[Tensor], final: list[bool], state: list[FakeVoice]
-    ) -> list[Sound]:
+    def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: list[FakeVoice]) -> list[Sound]:
         sounds = []
         for slot, new, end in zip(slots, tokens, final):
             voice = state[slot]

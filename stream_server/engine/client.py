@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class EngineClient(Protocol):
-    """A placement of the core.  `outputs` yields Ready first; it ends, or raises `EngineDead`, when the core is gone."""
+    """A placement of the core: the same verbs wherever it lives."""
 
     async def start(self) -> Ready: ...
 
@@ -85,9 +85,7 @@ class Engine:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
 
-    def submit(
-        self, words: tuple[Word, ...], final: bool, controls: Controls, credit: int, listener: Listener
-    ) -> int:
+    def submit(self, words: tuple[Word, ...], final: bool, controls: Controls, credit: int, listener: Listener) -> int:
         """→ the sequence's id; everything that becomes of it is told to `listener`."""
         self._require_life()
         id = next(self._ids)
@@ -135,4 +133,3 @@ class Engine:
         orphans, self._listeners = self._listeners, {}
         for id, listener in orphans.items():
             listener.finished(Finished(id, "engine_dead", SequenceStats(), dead.message))
-

@@ -170,7 +170,9 @@ class EngineCore:
 
     def add(self, command: AddSequence) -> None:
         stats = SequenceStats(submitted=self.clock())
-        sequence = Sequence(command.id, command.controls, command.credit, list(command.words), command.final, stats=stats)
+        sequence = Sequence(
+            command.id, command.controls, command.credit, list(command.words), command.final, stats=stats
+        )
         if not self.scheduler.add(sequence):
             self.finished.append(Finished(command.id, "overloaded", stats, "the queue is full"))
 

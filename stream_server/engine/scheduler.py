@@ -130,7 +130,7 @@ class Scheduler:
     def check_integrity(self) -> None:
         """Every slot is free or owned by exactly one running sequence."""
         owned = [sequence.slot for sequence in self.running.values()]
-        assert sorted(self.free + owned) == list(range(self.num_slots)), (self.free, owned)  # type: ignore[operator,type-var]
+        assert sorted(self.free + owned) == list(range(self.num_slots)), (self.free, owned)  # type: ignore[type-var]
         assert all(sequence.status is Status.WAITING for sequence in self.waiting)
 
 

@@ -1,6 +1,7 @@
 """A pre-norm decoder block and a stack of them: RMSNorm, attention, SwiGLU."""
 
-import torch
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,9 +56,9 @@ class Transformer(nn.Module):
     def step(self, x: Tensor, cache: KVCache, slots: Tensor, positions: Tensor) -> Tensor:
         """One position a row [B, width]; slots and positions int64 [B]."""
         for layer, block in enumerate(self.blocks):
-            x = block.step(x, cache, layer, slots, positions)
+            x = cast(Block, block).step(x, cache, layer, slots, positions)
         return self.norm(x)
 
     def allocate(self, slots: int, positions: int) -> KVCache:
-        attention = self.blocks[0].attention
+        attention = cast(Block, self.blocks[0]).attention
         return KVCache(len(self.blocks), slots, positions, attention.kv_heads, attention.head_dim)

@@ -22,9 +22,7 @@ def analyse(audio: np.ndarray, sample_rate: int, noisy: bool) -> np.ndarray:
     envelope = log_power @ features.warp_matrix(spectrum.shape[1], sample_rate)
     bands = pyworld.code_aperiodicity(aperiodicity, sample_rate)[:, : features.NUM_APERIODICITY]
     voiced = f0 > 0
-    return np.concatenate(
-        [envelope, bands, continuous_log_f0(f0)[:, None], voiced[:, None]], axis=1, dtype=np.float32
-    )
+    return np.concatenate([envelope, bands, continuous_log_f0(f0)[:, None], voiced[:, None]], axis=1, dtype=np.float32)
 
 
 def continuous_log_f0(f0: np.ndarray) -> np.ndarray:

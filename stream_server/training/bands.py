@@ -87,7 +87,7 @@ def lines(power: np.ndarray) -> list[int]:
     between = power[decibels(power.sum(1)) <= np.percentile(decibels(power.sum(1)), 100 * PAUSES)]
     heights = np.where(FREQUENCIES < LOW_HZ, steady_heights(between), steady_heights(power))
     peaks = heights == np.lib.stride_tricks.sliding_window_view(np.pad(heights, 2), 5).max(1)
-    return np.flatnonzero(peaks & (heights > LINE_DB) & (FREQUENCIES > VOICE_HZ[0] / 2)).tolist()
+    return np.flatnonzero(peaks & (heights > LINE_DB) & (VOICE_HZ[0] / 2 < FREQUENCIES)).tolist()
 
 
 def steady_heights(power: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Trained checkpoints → the one file that ships: half precision safetensors with its shapes in the header.
 
-    python -m stream_server.training.export run/codec run/lm [--default slt]
+python -m stream_server.training.export run/codec run/lm [--default slt]
 """
 
 import argparse

@@ -60,7 +60,11 @@ def pronunciations(words: list[str]) -> dict[str, list[str]]:
         script.write_text("\n".join([*opening, *ask, "(fclose out)"]))
         subprocess.run(["festival", "-b", str(script)], check=True, capture_output=True)
         answers = [read_expression(line) for line in out.read_text().splitlines()]
-    return {str(name).strip('"').lower(): flatten(syllables) for name, _, syllables in answers if isinstance(syllables, list)}
+    return {
+        str(name).strip('"').lower(): flatten(syllables)
+        for name, _, syllables in answers
+        if isinstance(syllables, list)
+    }
 
 
 def heteronyms() -> set[str]:
@@ -103,9 +107,7 @@ READER = """
 
 
 def flatten(syllables: list) -> list[str]:
-    return [
-        phone + (stress if phone in VOWELS else "") for phones, stress in syllables for phone in phones
-    ]
+    return [phone + (stress if phone in VOWELS else "") for phones, stress in syllables for phone in phones]
 
 
 def compact(tree: list) -> list | str:

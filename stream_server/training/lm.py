@@ -34,7 +34,6 @@ class Targets:
     advance: Tensor  # int64 [B, T]
 
 
-
 @torch.no_grad()
 def encode(codec: Codec, examples: list[Example]) -> dict[str, np.ndarray]:
     """Every example's codes by its id; one at a time, so that padding cannot reach them."""
@@ -61,11 +60,15 @@ def dwell(pointer: np.ndarray) -> np.ndarray:
     return steps - np.maximum.accumulate(arrived)
 
 
-def make_batch(examples: list[Example], codes: dict[str, np.ndarray], corrupt: np.random.Generator | None) -> tuple[PathBatch, Targets]:
+def make_batch(
+    examples: list[Example], codes: dict[str, np.ndarray], corrupt: np.random.Generator | None
+) -> tuple[PathBatch, Targets]:
     spoken = [codes[e.id].astype(np.int64) for e in examples]
     before = [np.concatenate([[FIRST], c[:-1]]) for c in spoken]
     if corrupt is not None:
-        before = [np.where(corrupt.random(len(b)) < CORRUPTED, corrupt.integers(0, fsq.NUM_CODES, len(b)), b) for b in before]
+        before = [
+            np.where(corrupt.random(len(b)) < CORRUPTED, corrupt.integers(0, fsq.NUM_CODES, len(b)), b) for b in before
+        ]
     advance = [np.diff(e.pointer, append=len(e.symbols)) for e in examples]
     batch = PathBatch(
         symbols=pad([e.symbols for e in examples], EDGE_ID),
@@ -134,7 +137,11 @@ def main() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % 250 == 0 or step + 1 == options.steps:
-            row = {"step": step + 1, "s": round(time.time() - started), "loss": [round(code_loss.item(), 4), round(advance_loss.item(), 4)]}
+            row = {
+                "step": step + 1,
+                "s": round(time.time() - started),
+                "loss": [round(code_loss.item(), 4), round(advance_loss.item(), 4)],
+            }
             row |= {voice: validate(model, held, codes) for voice, held in zip(VOICES, held_out)}
             with (options.run / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")

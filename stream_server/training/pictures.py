@@ -50,7 +50,9 @@ def sheet(titles: list[str], powers: list[np.ndarray]) -> Figure:
             levels = decibels(power.T)
             extent = (0, len(power) * HOP / SAMPLE_RATE, 0, SAMPLE_RATE / 2000)
             top = levels.max()
-            axis.imshow(levels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - RANGE_DB, vmax=top)
+            axis.imshow(
+                levels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - RANGE_DB, vmax=top
+            )
             axis.set(title=title, xlim=(0, longest), yticks=range(0, 13, 2), facecolor="black")
             axis.set_ylabel("kHz")
     return figure

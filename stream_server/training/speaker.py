@@ -97,7 +97,16 @@ def sphinx_phones(audio: np.ndarray, words: list[list[str]]) -> list[list[tuple[
         spelled = [f"w{index} {' '.join(map(sphinx_phone, word))}" for index, word in enumerate(words)]
         dictionary.write("\n".join(spelled) + "\n")
         dictionary.flush()
-        decoder = Decoder(hmm=get_model_path("en-us/en-us"), dict=dictionary.name, lm=None, bestpath=False, loglevel="FATAL", beam=1e-80, wbeam=1e-60, pbeam=1e-80)
+        decoder = Decoder(
+            hmm=get_model_path("en-us/en-us"),
+            dict=dictionary.name,
+            lm=None,
+            bestpath=False,
+            loglevel="FATAL",
+            beam=1e-80,
+            wbeam=1e-60,
+            pbeam=1e-80,
+        )
         decoder.set_align_text(" ".join(f"w{index}" for index in range(len(words))))
         for second_pass in (False, True):
             if second_pass:

@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_the_stations_of_a_sequence_are_stamped_in_order() -> None:
     add(core, 1, "one two")
     stats = Heard(core).run().finished[1].stats
     stations = (stats.submitted, stats.slotted, stats.prefilled, stats.first_step, stats.decoded, stats.first_frame)
-    assert all(earlier <= later for earlier, later in zip(stations, stations[1:]))
+    assert all(earlier <= later for earlier, later in pairwise(stations))
     assert stations[0] > 0 and stats.first_frame <= stats.finished
 
 

@@ -10,7 +10,7 @@ from stream_server.nn.conv import KERNEL, ConvNeXt
 CHANNELS = 8
 
 
-@pytest.fixture()
+@pytest.fixture
 def block() -> ConvNeXt:
     torch.manual_seed(0)
     block = ConvNeXt(CHANNELS)

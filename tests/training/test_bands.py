@@ -3,8 +3,8 @@ import pytest
 
 pytest.importorskip("soxr")
 
-from stream_server.training.bands import compare, lines, voiced  # noqa: E402
-from stream_server.training.spectrogram import SAMPLE_RATE, spectrogram  # noqa: E402
+from stream_server.training.bands import compare, lines, voiced
+from stream_server.training.spectrogram import SAMPLE_RATE, spectrogram
 
 SECONDS = 8
 

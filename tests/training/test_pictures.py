@@ -6,10 +6,10 @@ import pytest
 pytest.importorskip("soxr")
 pytest.importorskip("matplotlib")
 
-from PIL import Image  # noqa: E402
+from PIL import Image
 
-from stream_server.training.pictures import MOST_BYTES, compact_png, sheet  # noqa: E402
-from stream_server.training.spectrogram import spectrogram  # noqa: E402
+from stream_server.training.pictures import MOST_BYTES, compact_png, sheet
+from stream_server.training.spectrogram import spectrogram
 
 
 def test_noise_which_compresses_worst_still_fits() -> None:

@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip("soxr")
 
-from stream_server.training.recognise import prepared, recognise  # noqa: E402
+from stream_server.training.recognise import prepared, recognise
 
 
 def test_prepared_is_levelled_and_padded() -> None:

@@ -4,7 +4,7 @@ from stream_server.training.word_errors import interval, normalised, rate, word_
 
 
 @pytest.mark.parametrize(
-    "reference, hypothesis, errors, words",
+    ("reference", "hypothesis", "errors", "words"),
     [
         ("He struck a match.", "he struck a match", 0, 4),
         ("So he struck a match.", "so he struck imagine", 2, 5),

@@ -1,4 +1,4 @@
-"""Real sockets on loopback, a model with behaviour behind them: what a listener gets, and what a rude one does to others."""
+"""Real sockets on loopback, a model with behaviour behind them: what a listener gets, what a rude one does."""
 
 import asyncio
 import json
@@ -25,7 +25,9 @@ WORD = TOKENS_PER_WORD * SAMPLES_PER_TOKEN
 
 
 @asynccontextmanager
-async def serving(model: FakeModel | None = None, slots: int = 4, **limits: Any) -> AsyncIterator[tuple[str, EngineCore]]:
+async def serving(
+    model: FakeModel | None = None, slots: int = 4, **limits: Any
+) -> AsyncIterator[tuple[str, EngineCore]]:
     core = EngineCore(model or FakeModel(), slots, max_waiting=limits.get("queue", 64))
     engine = Engine(InProcessEngine(lambda: core))
     await engine.start()

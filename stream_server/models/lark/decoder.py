@@ -33,6 +33,9 @@ class DecoderState:
 
 
 class Decoder(nn.Module):
+    mean: Tensor  # [86], of the features
+    scale: Tensor  # [86]
+
     def __init__(self, num_voices: int) -> None:
         super().__init__()
         self.code = nn.Linear(fsq.NUM_DIGITS, WIDE)
@@ -62,7 +65,6 @@ class Decoder(nn.Module):
 
     def embed_values(self, values: Tensor, spoken: Tensor, symbols: Tensor, voices: Tensor) -> Tensor:
         """Quantised values [B, T, 5], whether there is a code [B, T], symbols [B, T, 3], voices [B]."""
-        B, T, _ = values.shape
         table = self.symbol.weight.view(NUM_SYMBOLS, 3, 64)
         around = torch.cat([table[symbols[..., i], i] for i in range(3)], dim=-1)  # [B, T, 192]
         return self.code(values) * spoken[..., None] + self.context(around) + self.voice(voices)[:, None]

@@ -48,4 +48,3 @@ def part_symbols(part: str, lexicon: Lexicon) -> list[str]:
 def opening() -> int:
     """The symbol every sequence begins with: a breath of silence."""
     return SYMBOL_IDS[EDGE]
-

@@ -10,9 +10,11 @@ import json
 import re
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 from stream_server.models.lark.symbols import phone_symbols
 
+Tree = list[Any] | str  # [offset, letter, yes, no] or a leaf
 VOICELESS = {"p", "t", "k", "f", "th"}
 SIBILANT = {"s", "z", "sh", "zh", "ch", "jh"}
 
@@ -20,7 +22,7 @@ SIBILANT = {"s", "z", "sh", "zh", "ch", "jh"}
 class Lexicon:
     """Immutable once loaded, so one serves every listener."""
 
-    def __init__(self, words: dict[str, str], trees: dict[str, list]) -> None:
+    def __init__(self, words: dict[str, str], trees: dict[str, Tree]) -> None:
         self._words = words
         self._trees = trees
 
@@ -64,7 +66,7 @@ LETTER_NAMES = {
 }  # fmt: skip
 
 
-def descend(tree: list | str, letters: str, at: int) -> str:
+def descend(tree: Tree, letters: str, at: int) -> str:
     while not isinstance(tree, str):
         offset, letter, yes, no = tree
         tree = yes if letters[at + offset] == letter else no

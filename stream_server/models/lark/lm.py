@@ -6,6 +6,7 @@ So nothing is skipped or said twice, the end is the end of the symbols, and each
 """
 
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class TextEncoder(nn.Module):
         """int64 [B, N] → [B, N, width]; both ends see zeros beyond."""
         x = self.symbol(symbols)
         for block in self.blocks:
-            x = block.centred(x)
+            x = cast(ConvNeXt, block).centred(x)
         return self.norm(x)
 
     def windows(self, symbols: Tensor, inside: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class TextEncoder(nn.Module):
         x = self.symbol(symbols)
         for block in self.blocks:
             x = x * inside[..., None]
-            x = block.residual(x[:, side:-side], x)
+            x = cast(ConvNeXt, block).residual(x[:, side:-side], x)
             inside = inside[:, side:-side]
         return self.norm(x)[:, 0]
 

@@ -145,7 +145,7 @@ def load() -> Lark:
     """The shipped weights, strictly: a missing or surplus name is an error that names it."""
     with checkpoint() as file:
         metadata = json.loads(file.metadata()["lark"])
-        tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (it is not a dict)
     lm, decoder = PointerLM(LMConfig(**metadata["lm"])), Decoder(len(metadata["voices"]))
     lm.load_state_dict({name[3:]: t for name, t in tensors.items() if name.startswith("lm.")})
     decoder.load_state_dict({name[8:]: t for name, t in tensors.items() if name.startswith("decoder.")})

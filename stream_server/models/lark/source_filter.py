@@ -39,6 +39,11 @@ class SynthState:
 class SourceFilter(nn.Module):
     """One sampling rate's synthesiser; the same frames serve 24 and 32 kHz."""
 
+    unwarp: Tensor  # [80, bins]
+    bands: Tensor  # [6, bins]
+    window: Tensor  # [2 hop]
+    fold: Tensor  # [fft]
+
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
         self.sample_rate = sample_rate
@@ -47,7 +52,9 @@ class SourceFilter(nn.Module):
         self.gain = (sample_rate / ANALYSIS_RATE) ** 0.5  # the envelope is a density per sample at 32 kHz
         bins = self.fft // 2 + 1
         self.register_buffer("unwarp", torch.from_numpy(features.unwarp_matrix(bins, sample_rate)), persistent=False)
-        self.register_buffer("bands", torch.from_numpy(features.aperiodicity_matrix(bins, sample_rate)), persistent=False)
+        self.register_buffer(
+            "bands", torch.from_numpy(features.aperiodicity_matrix(bins, sample_rate)), persistent=False
+        )
         self.register_buffer("window", torch.hann_window(2 * self.hop), persistent=False)
         fold = torch.zeros(self.fft)
         fold[0], fold[1 : self.fft // 2], fold[self.fft // 2] = 1, 2, 1
@@ -100,7 +107,11 @@ class SourceFilter(nn.Module):
 
     def filters(self, frames: Tensor) -> Tensor:
         """[B, F, 86] → complex [B, F, 2, bins]: minimum-phase filters of the pulses and of the noise."""
-        envelope, bands, voiced = frames[..., : features.NUM_ENVELOPE], frames[..., features.NUM_ENVELOPE : -2], frames[..., -1:]
+        envelope, bands, voiced = (
+            frames[..., : features.NUM_ENVELOPE],
+            frames[..., features.NUM_ENVELOPE : -2],
+            frames[..., -1:],
+        )
         log_power = envelope @ self.unwarp
         edges = torch.full_like(bands[..., :1], -60.0), torch.zeros_like(bands[..., :1])
         decibels = torch.cat([edges[0], bands.clamp(-60, -0.1), edges[1]], dim=-1) @ self.bands

@@ -14,9 +14,10 @@ EDGE = "^"  # silence before the first word, and what a window beyond either end
 
 #: Every symbol, in the order of its id; a word's first phone is written with a leading "_".
 SYMBOLS = (
-    (EDGE, *PAUSES)
-    + tuple(start + phone for start in ("", "_") for phone in CONSONANTS)
-    + tuple(start + phone + stress for start in ("", "_") for phone in VOWELS for stress in "01")
+    EDGE,
+    *PAUSES,
+    *(start + phone for start in ("", "_") for phone in CONSONANTS),
+    *(start + phone + stress for start in ("", "_") for phone in VOWELS for stress in "01"),
 )
 SYMBOL_IDS = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 #: What an inline pronunciation may use: consonants, and vowels with their stress.
@@ -28,4 +29,3 @@ NUM_SYMBOLS = len(SYMBOLS)
 def phone_symbols(phones: list[str]) -> list[str]:
     """One word's phones as ``["hh", "ax0", "l", "ow1"]`` → its symbols, the first one marked as the word's start."""
     return ["_" + phones[0], *phones[1:]]
-

@@ -39,7 +39,7 @@ class Walk:
     token: int = -1  # the last one whose sound has begun
 
     def take(self, new: Tensor, final: bool) -> tuple[Tensor, list[tuple[int, int]]]:
-        """New frames [F, 86] → frames for the hops they allow [H, 86], and (token, hop) where a token's sound begins."""
+        """New frames [F, 86] → frames of the hops they allow [H, 86], and (token, hop) where a token's sound begins."""
         base = self.frames - (0 if self.last is None else 1)
         known = new if self.last is None else torch.cat([self.last, new])
         self.frames += len(new)
