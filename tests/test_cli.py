@@ -1,0 +1,78 @@
+"""The command line and the settings, as a person meets them."""
+
+import json
+import wave
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stream_server.cli import app
+from stream_server.config import load_config
+from stream_server.errors import ConfigError
+
+
+def run(*arguments: str, text: str | None = None):  # type: ignore[no-untyped-def]
+    return CliRunner().invoke(app, list(arguments), input=text)
+
+
+def test_say_writes_a_file_and_its_figures(tmp_path: Path) -> None:
+    out = tmp_path / "out.wav"
+    result = run("say", "Hello there.", "-o", str(out), "--json", "--seed", "3", "--sample-rate", "32000")
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout.splitlines()[-1])
+    with wave.open(str(out)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (32_000, 1, 2)
+        assert file.getnframes() == round(figures["audio_s"] * 32_000)
+    assert figures["seed"] == 3
+    assert figures["tokens"] == round(figures["audio_s"] * 25)
+    assert 0 < figures["ttfa_s"] < figures["audio_s"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--voice", "nobody"], "unknown_voice"),
+        (["--sample-rate", "1"], "24000, 32000"),
+        (["--speed", "9"], "--speed"),
+        (["--seed", "-1"], "--seed"),
+    ],
+)
+def test_say_names_what_is_wrong(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    result = run("say", "Hello.", "-o", str(tmp_path / "x.wav"), *arguments)
+    assert result.exit_code != 0
+    assert complaint in result.output
+    assert not (tmp_path / "x.wav").exists()
+
+
+def test_voices_are_listed() -> None:
+    assert list(json.loads(run("voices", "--json").stdout)) == ["slt", "kathleen"]
+
+
+def test_settings_come_from_file_environment_and_flags_in_that_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text("port = 1\nslots = 2\nthreads = 3\n[limits]\nqueue = 7\nlead_s = 1.0\n")
+    monkeypatch.setenv("STREAM_SERVER_SLOTS", "20")
+    monkeypatch.setenv("STREAM_SERVER_LIMITS__LEAD_S", "3.5")
+    config = load_config(file, port=99, host=None)
+    assert (config.port, config.slots, config.threads, config.host) == (99, 20, 3, "127.0.0.1")
+    assert (config.limits.queue, config.limits.lead_s) == (7, 3.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("prot = 1", "prot"), ("port = 'x'", "port"), ("[limits]\nqeue = 1", "limits.qeue"), ("port = 70000", "port")],
+)
+def test_a_wrong_setting_is_named(text: str, key: str, tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    assert refused.value.field == key
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "none.toml")

@@ -1,0 +1,276 @@
+"""A context with a fake engine: order, exact barge-in, backpressure, timing that adds up.  No sockets, no model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats, WordStart
+from stream_server.errors import ProtocolError, TextTooLong
+from stream_server.events import Audio, Cancelled, Done, Event, Failed, Mark, Settings, Started
+from stream_server.limits import Limits
+from stream_server.session import Session
+from stream_server.text.word import Word
+
+BLOCK = 480
+WORD = 10 * BLOCK
+
+
+@dataclass
+class FakeEngine:
+    """Keeps what it is asked; speaks when the test says so: WORD samples for every word."""
+
+    streaming: bool = True
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    words: dict[int, list[Word]] = field(default_factory=dict)
+    final: dict[int, bool] = field(default_factory=dict)
+    controls: dict[int, Controls] = field(default_factory=dict)
+    listener: Any = None
+    spoken: int = 0
+    submitted_at: float = 0.0
+    clock: Callable[[], float] = lambda: 0.0
+
+    @property
+    def spec(self) -> ModelSpec:
+        return ModelSpec("fake", ("one", "two"), (24_000, 32_000), 25.0, 1000, self.streaming, ("aa1",))
+
+    def submit(self, words: tuple[Word, ...], final: bool, controls: Controls, credit: int, listener: Any) -> int:
+        id = len(self.words) + 1
+        self.words[id], self.final[id], self.controls[id], self.listener = list(words), final, controls, listener
+        self.asked.append(("submit", id, credit))
+        self.spoken, self.submitted_at = 0, self.clock()
+        return id
+
+    def extend(self, id: int, words: tuple[Word, ...] = (), final: bool = False, speed: float | None = None) -> None:
+        self.words[id] += words
+        self.final[id] |= final
+        self.asked.append(("extend", id, speed))
+
+    def credit(self, id: int, samples: int) -> None:
+        self.asked.append(("credit", id, samples))
+
+    def abort(self, id: int) -> None:
+        self.asked.append(("abort", id))
+        self.listener = None
+
+    def speak(self, count: int | None = None) -> None:
+        """Sound for the next words of the last sequence, and its end when all final words are spoken."""
+        id = len(self.words)
+        for index in range(self.spoken, len(self.words[id]) if count is None else self.spoken + count):
+            pcm = np.full(WORD, 0.1, np.float32)
+            self.listener.frame(Frame(id, index * WORD, pcm, (WordStart(index, index * WORD),)))
+            self.spoken += 1
+        if self.final[id] and self.spoken == len(self.words[id]):
+            at = self.submitted_at
+            stats = SequenceStats(at, at + 0.1, at + 0.2, at + 0.3, at + 0.6, at + 1.0, at + 2, 9, self.spoken * WORD)
+            self.listener.finished(Finished(id, "done", stats))
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make(engine: FakeEngine, clock: Clock | None = None, **limits: Any) -> Session:
+    engine.clock = clock or Clock()
+    settings = Settings(format="pcm_s16le", seed=1)
+    session = Session("a", 1, settings, engine, Limits(**limits), engine.clock, lambda: None)  # type: ignore[arg-type]
+    assert isinstance(session.next_event(), Started)
+    return session
+
+
+def take(session: Session) -> list[Event]:
+    events = []
+    while (event := session.next_event()) is not None:
+        events.append(event)
+    return events
+
+
+def audio(events: list[Event]) -> int:
+    return sum(event.duration for event in events if isinstance(event, Audio))
+
+
+def test_a_streaming_family_is_given_the_sentence_while_it_is_typed() -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.push_text("One tw")
+    assert [word.source for word in engine.words[1]] == ["One"] and not engine.final[1]
+    session.push_text("o three. Fo")
+    assert [word.source for word in engine.words[1]] == ["One", "two", "three."] and engine.final[1]
+    assert len(engine.words) == 1  # the next sentence waits for this one
+    session.push_text("ur ")
+    engine.speak()
+    assert [word.source for word in engine.words[2]] == ["Four"] and not engine.final[2]
+
+
+def test_another_family_is_given_whole_sentences_only() -> None:
+    engine = FakeEngine(streaming=False)
+    session = make(engine)
+    session.push_text("One two ")
+    assert not engine.words
+    session.push_text("three. Four ")
+    assert engine.final[1] and len(engine.words) == 1
+    engine.speak()
+    assert len(engine.words) == 1
+    session.end()
+    assert [word.source for word in engine.words[2] if word.source] == ["Four"] and engine.final[2]
+
+
+def test_positions_run_through_sentences_and_the_end_is_told_once() -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.push_text("One two. Three.")
+    session.end()
+    engine.speak()
+    engine.speak()
+    events = take(session)
+    assert [(e.word, e.pts) for e in events if isinstance(e, Mark)] == [
+        ("One", 0),
+        ("two.", WORD),
+        ("Three.", 2 * WORD),
+    ]
+    chunks = [e for e in events if isinstance(e, Audio)]
+    assert [c.pts for c in chunks] == list(range(0, 3 * WORD, BLOCK))
+    assert [c.sequence for c in chunks] == list(range(len(chunks)))
+    assert isinstance(events[-1], Done) and events[-1].samples == 3 * WORD and events[-1].words == 3
+    assert session.is_over
+
+
+def test_a_mark_comes_before_the_sound_it_marks() -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.push_text("One two.")
+    engine.speak()
+    heard = 0
+    for event in take(session):
+        if isinstance(event, Mark):
+            assert heard <= event.pts
+        elif isinstance(event, Audio):
+            heard += event.duration
+
+
+@pytest.mark.parametrize("text", ["One two", "One two ", "One two."])
+def test_a_flush_ends_the_sentence_however_it_was_typed(text: str) -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.push_text(text)
+    session.flush()
+    assert engine.final[1] and engine.words[1][-1].pause == "."
+    session.push_text("Three.")
+    session.end()
+    engine.speak()
+    engine.speak()
+    assert isinstance(take(session)[-1], Done)
+
+
+def test_cancel_says_what_was_sent_and_splits_the_text_at_what_was_heard() -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.push_text("One, two three four.")
+    engine.speak(3)
+    taken = [session.next_event() for _ in range(16)]
+    sent = audio([event for event in taken if event])
+    session.cancel(played=WORD + 1)
+    (last,) = take(session)
+    assert last == Cancelled("a", sent, WORD + 1, "One, two", " three four.")
+    assert engine.asked[-1] == ("abort", 1)
+    assert session.is_over
+    session.cancel()
+    assert take(session) == []
+
+
+@pytest.mark.parametrize(
+    ("played", "heard"), [(0, ""), (1, "One"), (WORD, "One"), (WORD + 1, "One two"), (10**9, "One two three.")]
+)
+def test_heard_to_the_word(played: int, heard: str) -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.push_text("One two three. Four.")
+    engine.speak()
+    events = take(session)
+    session.cancel(played=played)
+    (last,) = take(session)
+    assert isinstance(last, Cancelled)
+    assert (last.played, last.heard) == (min(played, audio(events)), heard)
+
+
+def test_without_a_position_nothing_is_claimed_and_an_earlier_report_counts() -> None:
+    for reported, expected in ((None, None), (WORD + 1, "One two")):
+        engine = FakeEngine()
+        session = make(engine)
+        session.push_text("One two three.")
+        engine.speak()
+        take(session)
+        session.report_played(reported)
+        session.cancel()
+        (last,) = take(session)
+        assert isinstance(last, Cancelled) and last.heard == expected
+
+
+def test_what_the_listener_takes_is_what_the_engine_may_make() -> None:
+    engine = FakeEngine()
+    session = make(engine, lead_s=2.0)
+    session.push_text("One two.")
+    assert engine.asked[0] == ("submit", 1, 48_000)
+    engine.speak(1)
+    take(session)
+    assert sum(samples for kind, _, samples in engine.asked if kind == "credit") == WORD
+
+
+def test_the_parts_of_the_time_to_first_audio_add_up() -> None:
+    engine, clock = FakeEngine(), Clock()
+    session = make(engine, clock)
+    session.push_text("On")
+    clock.now += 5
+    session.push_text("e two. ")
+    session.end()
+    clock.now += 1.5
+    engine.speak()
+    clock.now += 0.25
+    done = take(session)[-1]
+    assert isinstance(done, Done)
+    timing = done.timing
+    assert timing.text_wait == pytest.approx(5.1)
+    assert (timing.queue, timing.prefill, timing.first_token, timing.vocoder) == pytest.approx((0.1, 0.1, 0.3, 0.4))
+    assert (timing.encode, timing.send) == pytest.approx((0.5, 0.25))
+    assert timing.ttfa == pytest.approx(6.75)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "retryable"),
+    [("failed", "sequence_failed", False), ("overloaded", "overloaded", True), ("engine_dead", "engine_dead", True)],
+)
+def test_what_goes_wrong_in_the_engine_is_the_last_word(reason: str, code: str, retryable: bool) -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.push_text("One two.")
+    engine.speak(1)
+    engine.listener.finished(Finished(1, reason, SequenceStats(), "why"))
+    last = take(session)[-1]
+    assert isinstance(last, Failed) and (last.code, last.retryable) == (code, retryable)
+    assert session.is_over
+
+
+def test_bounds_and_order_are_kept() -> None:
+    session = make(FakeEngine(), text_chars_per_context=5)
+    with pytest.raises(TextTooLong) as refused:
+        session.push_text("too long")
+    assert (refused.value.field, refused.value.limit) == ("text", 5)
+    session.end()
+    with pytest.raises(ProtocolError):
+        session.push_text("x")
+
+
+def test_speed_reaches_the_sequence_that_speaks_and_those_after_it() -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.push_text("One. Two.")
+    session.set_speed(1.5)
+    session.end()
+    assert ("extend", 1, 1.5) in engine.asked
+    engine.speak()
+    assert engine.controls[2].speed == 1.5
