@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from lap import Lap, middle, timed
+from lap import Lap, middle, timed, use_one_thread
 from report import DOCS, conclude, table
 from utterance import Utterance
 
@@ -34,8 +34,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="short lengths, two rounds, nothing kept")
     options = parser.parse_args()
     lengths, race, rounds = ((0, 20, 40), 20, 2) if options.quick else (LENGTHS, RACE, options.rounds)
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    use_one_thread()
     with torch.inference_mode():
         windows = measure(lengths, race, rounds)
     for name, found in windows.items():

@@ -13,12 +13,11 @@ from statistics import median
 from typing import Any
 
 import torch
-from lap import Lap, clocked, middle, timed
+from lap import Lap, clocked, middle, timed, use_one_thread
 from report import conclude, percentile, table
 from torch import Tensor
 from utterance import Utterance
 
-from stream_server.cli import make_core
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AddSequence, Controls, Finished
 from stream_server.models.lark.lm import PointerLM
@@ -75,7 +74,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two sentences, two rounds, nothing kept")
     options = parser.parse_args()
     sentences, rounds = (SENTENCES[:2], 2) if options.quick else (SENTENCES, options.rounds)
-    core = make_core("lark", slots=1, queue=64, threads=1)
+    use_one_thread()
+    core = EngineCore(load(), num_slots=1)
+    speak(core, "Ready.", Controls(core.spec.voices[0]))  # first calls cost more, and a server has made them
     steps, calls = clocked(core.runner.model, "decode_step"), clocked(core.runner.model.vocoder, "decode")
     spoken = speak_all(core, sentences)
     voices = {voice: voice_figures(takes) for voice, takes in spoken.items()}
@@ -88,7 +89,8 @@ def main() -> None:
         "work": work_figures(steps, calls, sum(take.audio for takes in spoken.values() for take in takes)),
         "yardstick": yardstick(rounds),
     }
-    table("by voice", ["", *voices], [[name, *(v[name] for v in voices.values())] for name in next(iter(voices.values()))])
+    names = next(iter(voices.values()))
+    table("by voice", ["", *voices], [[name, *(found[name] for found in voices.values())] for name in names])
     table("a call's work", ["", "value"], list(figures["work"].items()))
     table(f"one LM step beside its bare products, {rounds} rounds", ["", "value"], list(figures["yardstick"].items()))
     conclude("speed", figures, FLOORS, keep=not options.quick)
@@ -104,8 +106,14 @@ def speak_all(core: EngineCore, sentences: tuple[str, ...]) -> dict[str, list[Sp
 
 def speak(core: EngineCore, text: str, controls: Controls) -> Spoken:
     ended: list[Finished] = []
-    reading = timed(lambda: ended.clear() or core.put(AddSequence(1, tuple(read_words(core, text)), True, controls, NO_LIMIT)))
-    running = timed(lambda: ended.extend(output for output in run_to_end(core) if isinstance(output, Finished)))
+
+    def read() -> None:
+        core.put(AddSequence(1, tuple(read_words(core, text)), True, controls, NO_LIMIT))
+
+    def run() -> None:
+        ended.extend(output for output in run_to_end(core) if isinstance(output, Finished))
+
+    reading, running = timed(read), timed(run)
     stats = ended[0].stats
     return Spoken(
         whole=reading + running,
@@ -164,7 +172,7 @@ def yardstick(rounds: int) -> dict[str, Any]:
 
 
 class BareProducts:
-    """Every product of a vector and a weight matrix in one LM step: x [1, K], weights [K, N] contiguous, `out` ready."""
+    """Every product of a vector and a matrix in one LM step: x [1, K], weights [K, N] contiguous, `out` made once."""
 
     def __init__(self, model: Lark) -> None:
         self.products = [

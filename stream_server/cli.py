@@ -5,6 +5,7 @@ import json
 import sys
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, TypeVar
@@ -14,30 +15,47 @@ from rich.console import Console
 
 from stream_server import logs
 from stream_server.config import ServerConfig, load_config
+from stream_server.engine.messages import ModelSpec
 from stream_server.errors import ConfigError, StreamServerError
 
 if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer at once
     from stream_server.engine.core import EngineCore
 
 T = TypeVar("T")
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Real-time speech synthesis, streamed.")
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Real-time speech synthesis, streamed.",
+)
 console = Console(stderr=True)
 
 Voice = Annotated[Optional[str], typer.Option(help="Voice; the model's first by default.")]
 
 
-def make_core(model: str, slots: int, queue: int, threads: int) -> "EngineCore":
+def make_core(settings: ServerConfig) -> "EngineCore":
     """Load the model and put an engine around it; runs wherever the engine is placed."""
     import torch
 
     from stream_server.engine.core import EngineCore
     from stream_server.models import registry
 
-    torch.set_num_threads(threads)
+    logs.setup(settings.log_level)
+    torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
-    core = EngineCore(registry.load(model), slots, queue)
+    core = EngineCore(registry.load(settings.model), settings.slots, settings.limits.queue)
+    core.spec = with_default_voice(core.spec, settings.voice)
     warm_up(core)
     return core
+
+
+def with_default_voice(spec: ModelSpec, voice: str | None) -> ModelSpec:
+    """The spec with `voice` first; raises `ConfigError` where the model has no such voice."""
+    if voice is None:
+        return spec
+    if voice not in spec.voices:
+        raise ConfigError(f"voice: {spec.name} has no voice {voice!r}", field="voice", limit=", ".join(spec.voices))
+    return replace(spec, voices=(voice, *(other for other in spec.voices if other != voice)))
 
 
 def warm_up(core: "EngineCore") -> None:
@@ -53,6 +71,7 @@ def serve(
     host: Annotated[Optional[str], typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[Optional[int], typer.Option(help="Port [8765].")] = None,
     model: Annotated[Optional[str], typer.Option(help="Model family or checkpoint [lark].")] = None,
+    voice: Annotated[Optional[str], typer.Option(help="Voice for contexts that name none.")] = None,
     slots: Annotated[Optional[int], typer.Option(help="Sequences spoken at once [32].")] = None,
     threads: Annotated[Optional[int], typer.Option(help="Threads of the engine [1].")] = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
@@ -67,6 +86,7 @@ def serve(
             host=host,
             port=port,
             model=model,
+            voice=voice,
             slots=slots,
             threads=threads,
             engine=engine,
@@ -90,7 +110,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.transports.server import make_server
 
     OpusEncoder(24_000)  # a missing libopus should be known now, not at the first listener
-    core = partial(make_core, settings.model, settings.slots, settings.limits.queue, settings.threads)
+    core = partial(make_core, settings)
     client: EngineClient = ProcessEngine(core) if settings.engine == "process" else InProcessEngine(core)
     engine = Engine(client)
     with console.status("loading the voice …"):
@@ -126,7 +146,7 @@ def say(
     from stream_server.session import controls_of
 
     with console.status("loading the voice …"):
-        core = make_core("lark", 1, 64, threads)
+        core = make_core(ServerConfig(slots=1, threads=threads, log_level="warning"))
     settings = Settings(
         voice=voice,
         format="wav",

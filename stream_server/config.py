@@ -28,6 +28,7 @@ class ServerConfig(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8765, ge=0, le=65535)
     model: str = "lark"
+    voice: str | None = None  # for contexts that name none; the model's first by default
     slots: int = Field(32, ge=1, le=1024)  # sequences spoken at once
     threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
     engine: Literal["process", "inprocess"] = "process"
@@ -54,8 +55,9 @@ def load_config(path: Path | None = None, **flags: Any) -> ServerConfig:
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path or DEFAULT_FILE)
 
     try:
-        return Sourced(**given)
+        found = Sourced(**given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{key}: {first['msg']}", field=key) from None
+    return ServerConfig.model_construct(**dict(found))  # a plain one, which a new process can be given

@@ -21,4 +21,5 @@ def setup(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(max(logging.INFO, logging.getLevelName(level.upper())))
+    if level != "debug":
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its access lines carry whole URLs, keys included

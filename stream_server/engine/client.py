@@ -115,7 +115,8 @@ class Engine:
             while True:
                 self._deliver(await self._client.receive())
         except EngineDead as dead:
-            self._mourn(dead)
+            if self.alive:  # else it was told to stop
+                self._mourn(dead)
 
     def _deliver(self, tick: Tick) -> None:
         self.load = tick.load or self.load

@@ -51,7 +51,7 @@ class InProcessEngine:
         output = await self._outputs.get()
         if isinstance(output, BaseException):
             self._core = None
-            raise EngineDead(f"the engine stopped: {output or type(output).__name__}") from output
+            raise EngineDead(f"the engine stopped: {str(output) or type(output).__name__}") from output
         return output
 
     def _main(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -96,7 +96,11 @@ class ProcessEngine:
 def engine_main(pipe: Connection, make_core: Callable[[], EngineCore]) -> None:
     """The child: commands are read on a thread, the core steps on the main one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to stop
-    core = make_core()
+    try:
+        core = make_core()
+    except Exception as error:
+        pipe.send(EngineDead(f"the engine could not start: {error}"))
+        return
 
     def read() -> None:
         try:

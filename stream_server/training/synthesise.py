@@ -13,10 +13,11 @@ def synthesiser(voice: str, seed: int = 0, temperature: float | None = None) -> 
     from dataclasses import replace
 
     from stream_server.cli import make_core
+    from stream_server.config import ServerConfig
     from stream_server.engine.messages import Controls
     from stream_server.offline import synthesise
 
-    core = make_core("lark", 1, 64, 1)
+    core = make_core(ServerConfig(slots=1))
     controls = Controls(voice, seed=seed)
     if temperature is not None:
         controls = replace(controls, temperature=temperature)

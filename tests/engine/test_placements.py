@@ -92,7 +92,7 @@ async def test_three_are_spoken_one_is_extended_one_is_aborted(place: Place) -> 
 @PLACEMENTS
 @pytest.mark.asyncio
 async def test_an_engine_that_cannot_start_says_why(place: Place) -> None:
-    with pytest.raises(EngineDead):
+    with pytest.raises(EngineDead, match="no such checkpoint"):
         async with started(place(broken_core)):
             pass
 
