@@ -4,8 +4,8 @@
 
 One listener at a time on an idle server, over the websocket, Opus.  Times are the client's, from the first word sent.
 *Ahead of the text* is how long before the last word was sent the first sound had arrived; *ahead of the end* how long
-before the last packet.  The server gives speech out at most a few seconds ahead of a player, so the last packet comes
-late by design.  Gaps are those of a plain player with a cushion of 60 ms.
+before the last packet.  The client takes what comes as fast as it comes, so nothing is paced.  Gaps are those of a
+plain player with a cushion of 60 ms.
 """
 
 import argparse

@@ -95,8 +95,8 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """With `-dirty` where the packages that are measured differ from it."""
-    found = git("rev-parse", "--short", "HEAD")
+    """With `-dirty` where the packages that are measured differ from it; "unknown" outside a checkout."""
+    found = git("rev-parse", "--short", "HEAD") or "unknown"
     return found + "-dirty" if git("status", "--porcelain", "--", "stream_server", "client") else found
 
 

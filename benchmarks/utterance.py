@@ -32,20 +32,24 @@ class Utterance:
         model.prefill([0, 1], [self.text] * 2, [cached, replace(cached, use_cache=False)], self.state)
 
     def advance(self, slot: int) -> None:
-        """One step of a running row, more text first where it needs some."""
+        """One step of a running row."""
+        self.model.decode_step([self.ready(slot)], self.state)
+
+    def ready(self, slot: int) -> int:
+        """The slot, its row given more text where it needs some."""
         while self.state.rows[slot].pointer.starved:
             self.model.extend(slot, self.text, self.state)
-        self.model.decode_step([slot], self.state)
+        return slot
 
     def walk(self, stops: Iterable[int]) -> None:
         """With the cache to each length in turn; the inputs on the way are kept for the row without."""
         row = self.state.rows[0]
         for stop in sorted(stops):
             while row.steps < stop:
+                self.ready(0)
                 row.inputs.append(self.input(row))
                 self.advance(0)
-            while row.pointer.starved:
-                self.model.extend(0, self.text, self.state)
+            self.ready(0)
             self.stops[stop] = held(row, True)
 
     def step_from(self, stop: int, use_cache: bool) -> None:

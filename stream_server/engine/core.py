@@ -130,10 +130,8 @@ class EngineCore:
         sequence.undecoded = 0
         sequence.chunks += 1
         offset = sequence.stats.samples
-        if not sequence.stats.decoded:
-            sequence.stamp(decoded=tokens_at)
         if len(sound.pcm) and not offset:
-            sequence.stamp(first_frame=now)
+            sequence.stamp(decoded=tokens_at, first_frame=now)
         sequence.stamp(samples=offset + len(sound.pcm))
         if vocode.final:
             self.finish(sequence, "truncated" if sequence.truncated else "done")

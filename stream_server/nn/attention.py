@@ -19,17 +19,16 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head_dim, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def project(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [..., width] at positions [...] → rotated q [..., H, D], rotated k and plain v [..., G, D]."""
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [..., width], rotation [..., D / 2] → rotated q [..., H, D], rotated k and plain v [..., G, D]."""
         q, k, v = self.qkv(x).unflatten(-1, (-1, self.head_dim)).split([self.heads, self.kv_heads, self.kv_heads], -2)
-        cos, sin = rotation(positions, self.head_dim)
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
     def forward(self, x: Tensor) -> Tensor:
         """Whole sequences from position 0: [B, T, width] → [B, T, width]."""
         B, T, _ = x.shape
         positions = torch.arange(T, device=x.device)
-        q, k, v = self.project(x, positions)
+        q, k, v = self.project(x, *rotation(positions, self.head_dim))
         distance = positions[:, None] - positions
         mask = (distance >= 0) & (distance < self.window)
         y = F.scaled_dot_product_attention(
@@ -37,18 +36,27 @@ class Attention(nn.Module):
         )
         return self.out(y.transpose(1, 2).reshape(B, T, -1))
 
-    def step(self, x: Tensor, cache: KVCache, layer: int, slots: Tensor, positions: Tensor) -> Tensor:
+    def step(self, x: Tensor, cache: KVCache, layer: int, at: "Places") -> Tensor:
         """One new position a row: [B, width] → [B, width]; writes the cache.
 
         Rows attend one by one over their own length, so a row's numbers do not depend on its company.
         """
-        q, k, v = self.project(x, positions)
-        cache.write(layer, slots, positions, k, v)
-        y = torch.empty_like(q)
-        for row, (slot, position) in enumerate(zip(slots.tolist(), positions.tolist())):
+        q, k, v = self.project(x, at.cos, at.sin)
+        cache.write(layer, at.slots, at.positions, k, v)
+        rows = []
+        for row, (slot, position) in enumerate(at.pairs):
             keys, values = cache.read(layer, slot, max(0, position + 1 - self.window), position + 1)
-            y[row] = attend(q[row], keys, values)
-        return self.out(y.flatten(1))
+            rows.append(attend(q[row], keys, values))
+        return self.out(torch.stack(rows).flatten(1))
+
+
+class Places:
+    """Where the rows of a step stand; worked out once for all layers."""
+
+    def __init__(self, slots: Tensor, positions: Tensor, head_dim: int) -> None:
+        self.slots, self.positions = slots, positions  # int64 [B]
+        self.pairs = list(zip(slots.tolist(), positions.tolist()))
+        self.cos, self.sin = rotation(positions, head_dim)
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream_server.nn.attention import Attention
+from stream_server.nn.attention import Attention, Places
 from stream_server.nn.kv_cache import KVCache
 
 
@@ -34,8 +34,8 @@ class Block(nn.Module):
         x = x + self.attention(self.attention_norm(x))
         return x + self.feed_forward(self.feed_forward_norm(x))
 
-    def step(self, x: Tensor, cache: KVCache, layer: int, slots: Tensor, positions: Tensor) -> Tensor:
-        x = x + self.attention.step(self.attention_norm(x), cache, layer, slots, positions)
+    def step(self, x: Tensor, cache: KVCache, layer: int, at: Places) -> Tensor:
+        x = x + self.attention.step(self.attention_norm(x), cache, layer, at)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
@@ -55,8 +55,9 @@ class Transformer(nn.Module):
 
     def step(self, x: Tensor, cache: KVCache, slots: Tensor, positions: Tensor) -> Tensor:
         """One position a row [B, width]; slots and positions int64 [B]."""
+        at = Places(slots, positions, cast(Block, self.blocks[0]).attention.head_dim)
         for layer, block in enumerate(self.blocks):
-            x = cast(Block, block).step(x, cache, layer, slots, positions)
+            x = cast(Block, block).step(x, cache, layer, at)
         return self.norm(x)
 
     def allocate(self, slots: int, positions: int) -> KVCache:

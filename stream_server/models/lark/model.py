@@ -24,6 +24,7 @@ from stream_server.models.lark.pointer import Pointer
 from stream_server.models.lark.symbols import PHONES
 from stream_server.models.lark.vocoder import SAMPLE_RATES, LarkVocoder
 from stream_server.nn.kv_cache import KVCache
+from stream_server.nn.layout import lay_out_for_rows
 from stream_server.nn.sampling import sample
 from stream_server.text.word import Word
 
@@ -52,8 +53,10 @@ class LarkState:
 class Lark:
     def __init__(self, lm: PointerLM, decoder: Decoder, voices: tuple[str, ...], lexicon: Lexicon) -> None:
         self.lm = lm.eval()
+        lay_out_for_rows(lm)
+        lay_out_for_rows(decoder)
         self.lexicon = lexicon
-        self.codes = lm.code_table().detach()
+        self.codes = lm.code_table().detach().t().contiguous().t()  # as `lay_out_for_rows` does
         self.vocoder = LarkVocoder(decoder.eval(), voices)
         self.spec = ModelSpec(
             name="lark",
