@@ -20,9 +20,10 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [..., width], rotation [..., D / 2] → rotated q [..., H, D], rotated k and plain v [..., G, D]."""
-        q, k, v = self.qkv(x).unflatten(-1, (-1, self.head_dim)).split([self.heads, self.kv_heads, self.kv_heads], -2)
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
+        """x [..., width], rotation [..., 1, D] → rotated q [..., H, D], rotated k and plain v [..., G, D]."""
+        qk, v = self.qkv(x).unflatten(-1, (-1, self.head_dim)).split([self.heads + self.kv_heads, self.kv_heads], -2)
+        q, k = rotate(qk, cos, sin).split([self.heads, self.kv_heads], -2)
+        return q, k, v
 
     def forward(self, x: Tensor) -> Tensor:
         """Whole sequences from position 0: [B, T, width] → [B, T, width]."""

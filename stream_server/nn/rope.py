@@ -5,14 +5,13 @@ from torch import Tensor
 
 
 def rotation(positions: Tensor, head_dim: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """int64 [...] → cosines and sines, float32 [..., head_dim / 2]."""
+    """int64 [...] → cosines and signed sines, float32 [..., 1, head_dim], the same for every head."""
     rates = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim)
-    angles = positions[..., None].float() * rates
-    return angles.cos(), angles.sin()
+    angles = positions[..., None, None].float() * rates
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [..., H, D] by angles [..., D / 2], the same for every head."""
-    first, second = x.chunk(2, dim=-1)
-    cos, sin = cos[..., None, :], sin[..., None, :]
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    """x [..., H, D]: (a, b) → (a cos − b sin, b cos + a sin), in three operations."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
