@@ -10,16 +10,16 @@ from torch import Tensor
 
 def uniform(seeds: Tensor, draws: Tensor, count: int) -> Tensor:
     """seeds, draws int64 [B] → float64 [B, count] in (0, 1): splitmix64 over (seed, draw, index)."""
-    index = torch.arange(count, device=seeds.device)
-    x = mix(seeds * -7046029254386353131 + draws)[:, None] + index * -4658895280553007687
-    return ((mix(x) >> 11) & 0x1FFFFFFFFFFFFF).double() * 2.0**-53 + 2.0**-54
+    start = seeds * -7046029254386353131 + draws * -3335678366873096957
+    index = torch.arange(count, device=seeds.device) * -4658895280553007687
+    return (mix(start[:, None] + index) & 0x1FFFFFFFFFFFFF).double().mul_(2.0**-53).add_(2.0**-54)
 
 
 def mix(x: Tensor) -> Tensor:
     """splitmix64's finaliser on int64, whose products wrap as unsigned ones do."""
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+    return x ^ (x >> 31)  # its low 53 bits are those of a shift that brings in zeros
 
 
 def sample(logits: Tensor, temperatures: list[float], top_ks: list[int], seeds: Tensor, draws: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from stream_server.nn.attention import Attention, Places
 from stream_server.nn.kv_cache import KVCache
+from stream_server.nn.norm import RMSNorm
 
 
 class FeedForward(nn.Module):
@@ -25,9 +26,9 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     def __init__(self, width: int, heads: int, kv_heads: int, hidden: int, window: int) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(width, eps=1e-5)
+        self.attention_norm = RMSNorm(width)
         self.attention = Attention(width, heads, kv_heads, window)
-        self.feed_forward_norm = nn.RMSNorm(width, eps=1e-5)
+        self.feed_forward_norm = RMSNorm(width)
         self.feed_forward = FeedForward(width, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class Transformer(nn.Module):
     def __init__(self, layers: int, width: int, heads: int, kv_heads: int, hidden: int, window: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, heads, kv_heads, hidden, window) for _ in range(layers))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Whole sequences [B, T, width] from position 0, without a cache."""

@@ -103,7 +103,7 @@ class PointerLM(nn.Module):
     def heads(self, table: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """[..., width] → code logits [..., NUM_CODES], advance logits [..., 5]."""
         scale = hidden.shape[-1] ** -0.5 * 4
-        return hidden * scale @ table[: fsq.NUM_CODES].T + self.code_bias, self.advance(hidden)
+        return F.linear(hidden * scale, table[: fsq.NUM_CODES], self.code_bias), self.advance(hidden)
 
     def forward(self, batch: "PathBatch") -> tuple[Tensor, Tensor]:
         """Whole utterances, as in training: → code logits [B, T, NUM_CODES], advance logits [B, T, 5]."""

@@ -120,7 +120,7 @@ class Lark:
             [row.pointer.ended for row in rows],
             [row.pointer.starved for row in rows],
             words,
-            (~torch.isfinite(code_logits).all(dim=1)).tolist(),
+            (~torch.isfinite(code_logits.sum(dim=1))).tolist(),
         )
 
     def hidden(self, slots: list[int], rows: list[Row], cache: KVCache) -> Tensor:
