@@ -3,8 +3,8 @@
     python -m stream_server.training.held_out SENTENCES.txt --apart kathleen/transcripts.tsv
 
 Writes `test_sentences.txt`, a fixed file: figures compare only where they were measured on the same sentences, so it
-is chosen once.  Draws from the end of the corpus because the teacher reads from its beginning; `--apart` names what a speaker read (text in
-the last column), since both come from the same books.  Knows nothing of sound.
+is chosen once.  Draws from the end of the corpus because the teacher reads from its beginning; `--apart` names what a
+speaker read (text in the last column), since both come from the same books.  Knows nothing of sound.
 """
 
 import argparse
