@@ -21,9 +21,10 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [..., width], rotation [..., 1, D] → rotated q [..., H, D], rotated k and plain v [..., G, D]."""
-        qk, v = self.qkv(x).unflatten(-1, (-1, self.head_dim)).split([self.heads + self.kv_heads, self.kv_heads], -2)
-        q, k = rotate(qk, cos, sin).split([self.heads, self.kv_heads], -2)
-        return q, k, v
+        H, G = self.heads, self.kv_heads
+        qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim))
+        qk = rotate(qkv[..., : H + G, :], cos, sin)
+        return qk[..., :H, :], qk[..., H:, :], qkv[..., H + G :, :]
 
     def forward(self, x: Tensor) -> Tensor:
         """Whole sequences from position 0: [B, T, width] → [B, T, width]."""

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+pytest.importorskip("soundfile")
 pytest.importorskip("soxr")
 
 from stream_server.training.bands import compare, lines, voiced
