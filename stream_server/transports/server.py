@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from stream_server.engine.client import Engine
 from stream_server.limits import Limits
@@ -13,7 +14,19 @@ from stream_server.metrics import Metrics
 from stream_server.transports.app import make_app
 
 MAX_FRAME = 4 << 20  # bytes the library reads before it closes with 1009; `Limits.message_bytes` answers in words
+LINGER_S = 2.0  # for a peer to read the last words of a connection that is over
 DRAIN_S = 5  # how long open sockets may finish after a signal to stop
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """Uvicorn's, but a peer that does not read cannot keep its socket: what it leaves unread is dropped.
+
+    Closing a transport waits until its buffer is empty, which for such a peer is never.
+    """
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 def make_server(engine: Engine, limits: Limits, host: str, port: int) -> uvicorn.Server:
@@ -21,7 +34,7 @@ def make_server(engine: Engine, limits: Limits, host: str, port: int) -> uvicorn
         make_app(engine, limits, Metrics()),
         host=host,
         port=port,
-        ws="websockets-sansio",
+        ws=SocketProtocol,
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,  # Opus does not shrink, and base64 is not what we send
         log_config=None,
