@@ -1,10 +1,15 @@
-"""The shipped voice, loaded once for all tests that listen to it."""
+"""The shipped voice, loaded once for all tests that listen to it; and no stopwatch on property tests."""
 
+import hypothesis
 import pytest
 import torch
 
 from stream_server.models.interface import SpeechModel
 from stream_server.models.registry import load
+
+# Machines that test are slow at times, and speed is never asserted here.
+hypothesis.settings.register_profile("gate", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("gate")
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def test_say_names_what_is_wrong(arguments: list[str], complaint: str, tmp_path:
 
 
 def test_voices_are_listed() -> None:
-    assert list(json.loads(run("voices", "--json").stdout)) == ["slt", "kathleen"]
+    assert list(json.loads(run("voices", "--json").stdout)) == ["kathleen", "slt"]
 
 
 def test_settings_come_from_file_environment_and_flags_in_that_order(

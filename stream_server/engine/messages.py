@@ -31,7 +31,7 @@ class Controls:
     voice: str
     seed: int = 0
     speed: float = 1.0  # 0.5 … 2, in steps of 0.01
-    temperature: float = 0.6  # 0 is greedy
+    temperature: float = 0.3  # 0 is greedy
     top_k: int = 50
     sample_rate: int = 24_000
     use_cache: bool = True  # False computes the whole sequence anew at every step: the yardstick

@@ -46,7 +46,7 @@ from stream_server.limits import Limits
 from stream_server.protocols.native import AUDIO_HEADER, context_of, hello, parse, serialize
 from stream_server.protocols.schema import check_settings
 
-SPEC = ModelSpec("lark", ("slt", "kathleen"), (24_000, 32_000), 25.0, 1_000, True)
+SPEC = ModelSpec("lark", ("kathleen", "slt"), (24_000, 32_000), 25.0, 1_000, True)
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 SECRET = "mothers-maiden-name"
 
@@ -127,7 +127,7 @@ def test_audio_byte_by_byte() -> None:
 
 def test_hello_says_what_there_is() -> None:
     assert hello(SPEC, Limits(message_bytes=1_000), FORMATS) == (
-        '{"type":"hello","protocol":"stream-server.v1","model":"lark","voices":["slt","kathleen"],'
+        '{"type":"hello","protocol":"stream-server.v1","model":"lark","voices":["kathleen","slt"],'
         '"formats":["opus","pcm_s16le","wav"],"sample_rates":[24000,32000],"limits":{"message_bytes":1000,'
         '"text_chars_per_context":100000,"context_name_chars":64,"contexts_per_connection":16,"idle_timeout_s":120.0,'
         '"slow_reader_s":10.0,"lead_s":2.0}}'
@@ -274,7 +274,7 @@ def test_settings_the_model_has(asked: Settings) -> None:
 @pytest.mark.parametrize(
     ("asked", "kind", "field", "limit"),
     [
-        (Settings(voice="nobody"), UnknownVoice, "voice", "slt, kathleen"),
+        (Settings(voice="nobody"), UnknownVoice, "voice", "kathleen, slt"),
         (Settings(sample_rate=44_100), InvalidSetting, "sample_rate", "24000, 32000"),
         (Settings(format="mp3"), UnsupportedFormat, "format", "opus, pcm_s16le, wav"),
     ],

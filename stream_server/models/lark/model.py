@@ -51,7 +51,12 @@ class LarkState:
 
 
 class Lark:
-    def __init__(self, lm: PointerLM, decoder: Decoder, voices: tuple[str, ...], lexicon: Lexicon) -> None:
+    """`voices` stand in the order in which they were trained; the spec lists the default first."""
+
+    def __init__(
+        self, lm: PointerLM, decoder: Decoder, voices: tuple[str, ...], default: str, lexicon: Lexicon
+    ) -> None:
+        self.voices = voices
         self.lm = lm.eval()
         lay_out_for_rows(lm)
         lay_out_for_rows(decoder)
@@ -60,7 +65,7 @@ class Lark:
         self.vocoder = LarkVocoder(decoder.eval(), voices)
         self.spec = ModelSpec(
             name="lark",
-            voices=voices,
+            voices=(default, *(voice for voice in voices if voice != default)),
             sample_rates=SAMPLE_RATES,
             token_rate=25.0,
             max_tokens=MAX_TOKENS,
@@ -78,7 +83,7 @@ class Lark:
         """There is no text in the KV cache: a prefill is the encoding of the symbols, and yields no token."""
         starved = []
         for slot, prompt, chosen in zip(slots, prompts, controls):
-            state.rows[slot] = Row(chosen, self.spec.voices.index(chosen.voice))
+            state.rows[slot] = Row(chosen, self.voices.index(chosen.voice))
             starved.append(self.extend(slot, prompt, state))
         B = len(slots)
         nothing = torch.zeros(B, TOKEN_COLUMNS, dtype=torch.int64)
@@ -152,14 +157,15 @@ def load() -> Lark:
     lm, decoder = PointerLM(LMConfig(**metadata["lm"])), Decoder(len(metadata["voices"]))
     lm.load_state_dict({name[3:]: t for name, t in tensors.items() if name.startswith("lm.")})
     decoder.load_state_dict({name[8:]: t for name, t in tensors.items() if name.startswith("decoder.")})
-    return Lark(lm, decoder, tuple(metadata["voices"]), default_lexicon())
+    return Lark(lm, decoder, tuple(metadata["voices"]), metadata["default"], default_lexicon())
 
 
 def describe_voices() -> dict[str, str]:
     """Name → a sentence about it, the default first; reads the header alone."""
     with checkpoint() as file:
-        described: dict[str, str] = json.loads(file.metadata()["lark"])["descriptions"]
-    return described
+        metadata = json.loads(file.metadata()["lark"])
+    names = sorted(metadata["voices"], key=lambda name: name != metadata["default"])
+    return {name: metadata["descriptions"][name] for name in names}
 
 
 @contextmanager
