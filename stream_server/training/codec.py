@@ -3,6 +3,7 @@
     python -m stream_server.training.codec corpus/ run/codec --steps 20000
 
 Only the decoder (and the codes) matter later; the encoder stays in the checkpoint so that codes can be made again.
+With `--decoder-only` the exported encoder is taken and left as it is: a better decoder for an LM that exists.
 Resumable from `run/codec/last.pt`; writes `log.jsonl`.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -118,6 +120,13 @@ def set_statistics(decoder: Decoder, examples: list[Example]) -> None:
     decoder.scale.copy_(torch.from_numpy(scale))
 
 
+def take_encoder(codec: Codec) -> None:
+    """The exported encoder, frozen: the codes stay what the LM has learned."""
+    encoder = load_file(Path(__file__).parent / "encoder.safetensors")
+    codec.encoder.load_state_dict({name.removeprefix("encoder."): t.float() for name, t in encoder.items()})
+    codec.encoder.requires_grad_(False)
+
+
 @torch.no_grad()
 def validate(codec: Codec, examples: list[Example]) -> dict[str, float]:
     codec.eval()
@@ -133,6 +142,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--decoder-only", action="store_true")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
@@ -143,7 +153,11 @@ def main() -> None:
     held_out = [held for _, held in sets]
     codec = Codec()
     set_statistics(codec.decoder, train)
-    optimizer = torch.optim.AdamW(codec.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01)
+    if options.decoder_only:
+        take_encoder(codec)
+    optimizer = torch.optim.AdamW(
+        [p for p in codec.parameters() if p.requires_grad], lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01
+    )
     first, last = 0, options.run / "last.pt"
     if last.exists():
         saved = torch.load(last, weights_only=True)

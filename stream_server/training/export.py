@@ -1,5 +1,7 @@
 """Trained checkpoints → the one file that ships: half precision safetensors with its shapes in the header.
 
+Beside it goes the codec's encoder, with which `codec --decoder-only` can better the sound of the same codes later.
+
 python -m stream_server.training.export run/codec run/lm
 """
 
@@ -16,6 +18,7 @@ from stream_server.models.lark.features import NUM_ENVELOPE
 from stream_server.models.lark.lm import LMConfig
 from stream_server.training.dataset import VOICES
 
+ENCODER = Path(__file__).parent / "encoder.safetensors"  # not for speaking: so that the same codes can be made again
 DESCRIPTIONS = {
     "slt": "clear and even; learned from a synthetic US English speaker",
     "kathleen": "warm, 50-70 years; learned from 1.4 h of a real US English speaker",
@@ -65,6 +68,8 @@ def main() -> None:
         "codec_steps": codec["step"],
         "lm_steps": lm["step"],
     }
+    encoder = {name: t.half().contiguous() for name, t in codec["model"].items() if name.startswith("encoder.")}
+    save_file(encoder, ENCODER)
     save_file(tensors, options.out, {"lark": json.dumps(config)})
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, {config}")
 
