@@ -15,5 +15,4 @@ hypothesis.settings.load_profile("gate")
 @pytest.fixture(scope="session")
 def lark() -> SpeechModel:
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     return load("lark")
