@@ -1,11 +1,10 @@
 """Who speaks the test sentences: the shipped voices through the engine, or copy synthesis of held-out takes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-Synthesiser = Callable[[str], tuple[np.ndarray, int]]
+from stream_server.training.systems import Synthesiser
 
 
 def synthesiser(voice: str, seed: int = 0, temperature: float | None = None) -> Synthesiser:
