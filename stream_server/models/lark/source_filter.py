@@ -7,6 +7,7 @@ with overlap-add.  All of it is a function of the frames and their numbers alone
 The model is M. Morise et al., WORLD (2016); the pulses' closed form is textbook.  Knows nothing of tokens.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from stream_server.models.lark import features
 
 FFT_SIZES = {24_000: 1024, 32_000: 1536}  # segment of two hops plus 23 or 28 ms of impulse response
 ANALYSIS_RATE = 32_000
+NEPERS_PER_DECIBEL = math.log(10) / 10  # of power
 VOICING_SLOPE = 4.0  # a frame that is three parts in four sure to be voiced is; no hard edge for rounding to fall over
 
 
@@ -115,7 +117,7 @@ class SourceFilter(nn.Module):
         log_power = envelope @ self.unwarp
         edges = torch.full_like(bands[..., :1], -60.0), torch.zeros_like(bands[..., :1])
         decibels = torch.cat([edges[0], bands.clamp(-60, -0.1), edges[1]], dim=-1) @ self.bands
-        aperiodic = (10 ** (decibels / 10)).clamp(1e-6, 1 - 1e-6)
+        aperiodic = torch.exp(decibels * NEPERS_PER_DECIBEL).clamp(1e-6, 1 - 1e-6)
         voicing = (VOICING_SLOPE * (voiced - 0.5) + 0.5).clamp(0, 1)
         aperiodic = (1 - voicing * (1 - aperiodic)).clamp(max=1 - 1e-6)
         powers = torch.stack([torch.log1p(-aperiodic), torch.log(aperiodic)], dim=-2) + log_power[..., None, :]
@@ -155,5 +157,7 @@ def hash_noise(seed: Tensor, index: Tensor) -> Tensor:
 
 def minimum_phase(log_amplitude: Tensor, fold: Tensor) -> Tensor:
     """Log amplitudes [..., bins] → complex spectra [..., bins] of the causal, minimum-phase filters (cepstral)."""
-    cepstrum = torch.fft.irfft(log_amplitude)
-    return torch.exp(torch.fft.rfft(cepstrum * fold))
+    spectrum = torch.fft.rfft(torch.fft.irfft(log_amplitude) * fold)
+    amplitude, phase = torch.exp(spectrum.real), spectrum.imag.contiguous()
+    # torch.exp of a complex tensor is not vectorised: ten times slower than its parts.
+    return torch.complex(amplitude * torch.cos(phase), amplitude * torch.sin(phase))
