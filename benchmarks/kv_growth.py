@@ -72,7 +72,7 @@ def opened_window(model: Lark) -> Lark:
     """The same weights, attending to everything: for its cost; it was not trained to speak so."""
     for block in model.lm.transformer.blocks:
         block.attention.window = MAX_TOKENS
-    return model
+    return Lark(model.lm, model.vocoder.decoder, model.voices, model.spec.voices[0], model.lexicon)
 
 
 def walked(model: Lark, lengths: tuple[int, ...]) -> Utterance:

@@ -9,7 +9,6 @@ from copy import copy
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from stream_server.engine.messages import Controls
 from stream_server.models.lark.model import Lark, Row
@@ -47,7 +46,7 @@ class Utterance:
         for stop in sorted(stops):
             while row.steps < stop:
                 self.ready(0)
-                row.inputs.append(self.input(row))
+                row.inputs.append(self.model.inputs([row])[0])
                 self.advance(0)
             self.ready(0)
             self.stops[stop] = held(row, True)
@@ -57,21 +56,12 @@ class Utterance:
         self.state.rows[0] = held(self.stops[stop], use_cache)
         self.model.decode_step([0], self.state)
 
+    @torch.inference_mode()
     def difference(self, stop: int) -> float:
-        """The largest between what the LM's body gives at a stop with the cache and without, over its largest value."""
+        """The largest between the logits at a stop with the cache and without, over the largest logit."""
         rows = [held(self.stops[stop], use_cache) for use_cache in (True, False)]
-        cached, recomputed = (self.model.hidden([0], [row], self.state.cache) for row in rows)
+        cached, recomputed = (self.model.logits([0], [row], self.state.cache).clone() for row in rows)
         return float((cached - recomputed).abs().max() / cached.abs().max())
-
-    def input(self, row: Row) -> Tensor:
-        """[width]: what the next step will feed the transformer, as `Lark.hidden` does."""
-        return self.model.lm.embed(
-            self.model.codes,
-            torch.tensor([row.before]),
-            row.encodings[row.pointer.at][None],
-            torch.tensor([row.pointer.dwell]),
-            torch.tensor([row.voice]),
-        )[0]
 
 
 def held(row: Row, use_cache: bool) -> Row:

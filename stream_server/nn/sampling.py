@@ -4,6 +4,7 @@ The noise of a draw is a hash of the sequence's seed and the draw's number, so w
 on who else is being served, nor on how many draws others made.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,12 +25,14 @@ def mix(x: Tensor) -> Tensor:
 
 def sample(logits: Tensor, temperatures: list[float], top_ks: list[int], seeds: Tensor, draws: Tensor) -> Tensor:
     """logits [B, V] → int64 [B]; a temperature of 0 is greedy.  Gumbel's trick over each row's top k."""
-    chosen = torch.empty(len(temperatures), dtype=torch.int64, device=logits.device)
-    for row, (temperature, top_k) in enumerate(zip(temperatures, top_ks)):
-        if temperature == 0:
-            chosen[row] = logits[row].argmax()
-            continue
-        values, indices = logits[row].topk(min(top_k, logits.shape[1]))
-        noise = uniform(seeds[row : row + 1], draws[row : row + 1], len(values))[0]
-        chosen[row] = indices[(values.double() / temperature - torch.log(-torch.log(noise))).argmax()]
-    return chosen
+    widest = min(max(top_ks), logits.shape[1])
+    values, indices = logits.topk(widest)
+    if not any(temperatures):
+        return indices[:, 0]
+    heat = torch.from_numpy(np.array(temperatures))[:, None]
+    # A greedy row sees only its best; no row sees beyond its own k.
+    kept = np.array([k if temperature else 1 for k, temperature in zip(top_ks, temperatures)])
+    hidden = torch.from_numpy(np.arange(widest) >= kept[:, None])
+    noise = uniform(seeds, draws, widest).log_().neg_().log_()
+    scores = (values / heat.clamp(min=1e-9)).sub_(noise).masked_fill_(hidden, -torch.inf)
+    return indices.gather(1, scores.argmax(dim=1, keepdim=True))[:, 0]

@@ -55,12 +55,14 @@ class Transformer(nn.Module):
         return self.norm(x)
 
     def step(self, x: Tensor, cache: KVCache, slots: Tensor, positions: Tensor) -> Tensor:
-        """One position a row [B, width]; slots and positions int64 [B]."""
+        """One position a row [B, width]; slots and positions int64 [B].  `DecodeStep` is the same, tuned."""
         at = Places(slots, positions, cast(Block, self.blocks[0]).attention.head_dim)
         for layer, block in enumerate(self.blocks):
             x = cast(Block, block).step(x, cache, layer, at)
         return self.norm(x)
 
     def allocate(self, slots: int, positions: int) -> KVCache:
+        """A cache for rows of so many positions, of which no more are kept than are attended to."""
         attention = cast(Block, self.blocks[0]).attention
-        return KVCache(len(self.blocks), slots, positions, attention.kv_heads, attention.head_dim)
+        kept = min(positions, attention.window)
+        return KVCache(len(self.blocks), slots, kept, attention.kv_heads, attention.head_dim)

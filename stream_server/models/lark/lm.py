@@ -100,10 +100,19 @@ class PointerLM(nn.Module):
         """Codes before, encodings [..., width], dwell and voices, all [...] → inputs [..., width]."""
         return table[codes] + text + self.dwell(dwell.clamp(max=MAX_DWELL - 1)) + self.voice(voices)
 
+    @property
+    def code_scale(self) -> float:
+        return self.config.width**-0.5 * 4
+
     def heads(self, table: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """[..., width] → code logits [..., NUM_CODES], advance logits [..., 5]."""
-        scale = hidden.shape[-1] ** -0.5 * 4
-        return F.linear(hidden * scale, table[: fsq.NUM_CODES], self.code_bias), self.advance(hidden)
+        codes = F.linear(hidden * self.code_scale, table[: fsq.NUM_CODES], self.code_bias)
+        return codes, self.advance(hidden)
+
+    def head(self, table: Tensor) -> tuple[Tensor, Tensor]:
+        """Both heads as one product: weight [NUM_CODES + 5, width] and bias."""
+        weight = torch.cat([table[: fsq.NUM_CODES] * self.code_scale, self.advance.weight])
+        return weight, torch.cat([self.code_bias, self.advance.bias])
 
     def forward(self, batch: "PathBatch") -> tuple[Tensor, Tensor]:
         """Whole utterances, as in training: → code logits [B, T, NUM_CODES], advance logits [B, T, 5]."""

@@ -5,6 +5,7 @@ how and how well it speaks.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,13 +17,15 @@ from torch import Tensor
 
 from stream_server.engine.messages import Controls, ModelSpec
 from stream_server.models.interface import Step
+from stream_server.models.lark import fsq
 from stream_server.models.lark.decoder import TOKEN_COLUMNS, Decoder
 from stream_server.models.lark.frontend import Prompt, read
 from stream_server.models.lark.lexicon import Lexicon, default_lexicon
-from stream_server.models.lark.lm import FIRST, LOOKAHEAD, LMConfig, PointerLM
+from stream_server.models.lark.lm import FIRST, LOOKAHEAD, MAX_DWELL, LMConfig, PointerLM
 from stream_server.models.lark.pointer import Pointer
 from stream_server.models.lark.symbols import PHONES
 from stream_server.models.lark.vocoder import SAMPLE_RATES, LarkVocoder
+from stream_server.nn.decode_step import DecodeStep, int64
 from stream_server.nn.kv_cache import KVCache
 from stream_server.nn.layout import lay_out_for_rows
 from stream_server.nn.sampling import sample
@@ -61,7 +64,10 @@ class Lark:
         lay_out_for_rows(lm)
         lay_out_for_rows(decoder)
         self.lexicon = lexicon
-        self.codes = lm.code_table().detach().t().contiguous().t()  # as `lay_out_for_rows` does
+        with torch.no_grad():
+            self.codes = lm.code_table()
+            self.standing = (lm.voice.weight[:, None] + lm.dwell.weight).flatten(0, 1)  # [voices * MAX_DWELL, width]
+            self.step = DecodeStep(lm.transformer, *lm.head(self.codes), MAX_TOKENS)
         self.vocoder = LarkVocoder(decoder.eval(), voices)
         self.spec = ModelSpec(
             name="lark",
@@ -104,49 +110,50 @@ class Lark:
     @torch.inference_mode()
     def decode_step(self, slots: list[int], state: LarkState) -> Step:
         rows = [state.rows[slot] for slot in slots]
-        hidden = self.hidden(slots, rows, state.cache)
-        code_logits, advance_logits = self.lm.heads(self.codes, hidden)
+        logits = self.logits(slots, rows, state.cache)
         codes = sample(
-            code_logits,
+            logits[:, : fsq.NUM_CODES],
             [row.controls.temperature for row in rows],
             [row.controls.top_k for row in rows],
-            torch.tensor([row.controls.seed for row in rows]),
-            torch.tensor([row.steps for row in rows]),
+            *int64([[row.controls.seed for row in rows], [row.steps for row in rows]]),
         ).tolist()
         tokens, words = [], []
-        for row, code, moves in zip(rows, codes, torch.softmax(advance_logits, dim=-1).tolist()):
+        for row, code, moves in zip(rows, codes, torch.softmax(logits[:, fsq.NUM_CODES :], dim=-1).tolist()):
             tokens.append([code, *row.pointer.around(row.pointer.at, 1)[0]])
             words.append(row.pointer.owners[row.pointer.at])
             row.before, row.steps = code, row.steps + 1
             row.pointer.move(moves)
         return Step(
-            torch.tensor(tokens),
+            int64(tokens),
             [True] * len(rows),
             [row.pointer.ended for row in rows],
             [row.pointer.starved for row in rows],
             words,
-            (~torch.isfinite(code_logits.sum(dim=1))).tolist(),
+            [not math.isfinite(highest) for highest in logits.amax(dim=1).tolist()],
         )
 
-    def hidden(self, slots: list[int], rows: list[Row], cache: KVCache) -> Tensor:
-        """[B, width]: one position through the transformer, with the cache or (the yardstick) all of them without."""
-        x = self.lm.embed(
-            self.codes,
-            torch.tensor([row.before for row in rows]),
-            torch.stack([row.encodings[row.pointer.at] for row in rows]),
-            torch.tensor([row.pointer.dwell for row in rows]),
-            torch.tensor([row.voice for row in rows]),
-        )
-        hidden = torch.empty_like(x)
+    def logits(self, slots: list[int], rows: list[Row], cache: KVCache) -> Tensor:
+        """[B, NUM_CODES + 5], codes and moves, of one position with the cache or (the yardstick) of all without."""
+        x = self.inputs(rows)
+        if all(row.controls.use_cache for row in rows):
+            return self.step(x, slots, [row.steps for row in rows], cache)
+        logits = torch.empty(len(rows), self.step.head.shape[1])
         cached = [i for i, row in enumerate(rows) if row.controls.use_cache]
         if cached:
-            where, positions = torch.tensor([slots[i] for i in cached]), torch.tensor([rows[i].steps for i in cached])
-            hidden[cached] = self.lm.transformer.step(x[cached], cache, where, positions)
+            logits[cached] = self.step(x[cached], [slots[i] for i in cached], [rows[i].steps for i in cached], cache)
         for i, row in enumerate(rows):
             if not row.controls.use_cache:
                 row.inputs.append(x[i])
-                hidden[i] = self.lm.transformer(torch.stack(row.inputs)[None])[0, -1]
-        return hidden
+                hidden = self.lm.transformer(torch.stack(row.inputs)[None])[0, -1]
+                logits[i] = torch.cat(self.lm.heads(self.codes, hidden))
+        return logits
+
+    def inputs(self, rows: list[Row]) -> Tensor:
+        """[B, width]: as `PointerLM.embed`, the voice and the dwell looked up together."""
+        standing = [row.voice * MAX_DWELL + min(row.pointer.dwell, MAX_DWELL - 1) for row in rows]
+        before, at = int64([[row.before for row in rows], standing])
+        text = torch.stack([row.encodings[row.pointer.at] for row in rows])
+        return text.add_(self.codes[before]).add_(self.standing[at])
 
 
 def load() -> Lark:
