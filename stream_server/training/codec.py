@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--decoder-only", action="store_true")
+    parser.add_argument("--begin-with", type=Path, metavar="RUN", help="a run whose weights are the first ones")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
@@ -153,6 +154,8 @@ def main() -> None:
     held_out = [held for _, held in sets]
     codec = Codec()
     set_statistics(codec.decoder, train)
+    if options.begin_with:
+        codec.load_state_dict(torch.load(options.begin_with / "last.pt", weights_only=True)["model"])
     if options.decoder_only:
         take_encoder(codec)
     optimizer = torch.optim.AdamW(
