@@ -29,6 +29,7 @@ app = typer.Typer(
     help="Real-time speech synthesis, streamed.",
 )
 console = Console(stderr=True)
+CALIBRATION_TEXT = "The old lighthouse keeper climbed the stairs slowly and lit the lamp."
 
 Voice = Annotated[Optional[str], typer.Option(help="Voice; the model's first by default.")]
 
@@ -46,6 +47,16 @@ def make_core(settings: ServerConfig) -> "EngineCore":
     core = EngineCore(registry.load(settings.model), settings.slots, settings.limits.queue)
     core.spec = with_default_voice(core.spec, settings.voice)
     warm_up(core)
+    return core
+
+
+def make_serving_core(settings: ServerConfig) -> "EngineCore":
+    """The same, and it knows how many streams this machine can serve."""
+    from stream_server.engine.calibration import calibrate
+    from stream_server.offline import read_words
+
+    core = make_core(settings)
+    calibrate(core, tuple(read_words(core, CALIBRATION_TEXT)))
     return core
 
 
@@ -72,7 +83,7 @@ def serve(
     port: Annotated[Optional[int], typer.Option(help="Port [8765].")] = None,
     model: Annotated[Optional[str], typer.Option(help="Model family or checkpoint [lark].")] = None,
     voice: Annotated[Optional[str], typer.Option(help="Voice for contexts that name none.")] = None,
-    slots: Annotated[Optional[int], typer.Option(help="Sequences spoken at once [32].")] = None,
+    slots: Annotated[Optional[int], typer.Option(help="Sequences spoken at once [128].")] = None,
     threads: Annotated[Optional[int], typer.Option(help="Threads of the engine [1].")] = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
     config: Annotated[Optional[Path], typer.Option(help="TOML file [stream-server.toml].")] = None,
@@ -110,13 +121,14 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.transports.server import make_server
 
     OpusEncoder(24_000)  # a missing libopus should be known now, not at the first listener
-    core = partial(make_core, settings)
+    core = partial(make_serving_core, settings)
     client: EngineClient = ProcessEngine(core) if settings.engine == "process" else InProcessEngine(core)
-    engine = Engine(client)
+    engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
     with console.status("loading the voice …"):
         await engine.start()
     console.print(
-        f"speaking at ws://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}"
+        f"speaking at ws://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}; "
+        f"room for {engine.room} streams"
     )
     try:
         await make_server(engine, settings.limits, settings.host, settings.port).serve()

@@ -29,7 +29,7 @@ class ServerConfig(BaseSettings):
     port: int = Field(8765, ge=0, le=65535)
     model: str = "lark"
     voice: str | None = None  # for contexts that name none; the model's first by default
-    slots: int = Field(32, ge=1, le=1024)  # sequences spoken at once
+    slots: int = Field(128, ge=1, le=1024)  # rows of the caches: sequences that can be held at once
     threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
     engine: Literal["process", "inprocess"] = "process"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -12,7 +12,7 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 │   └── TooManyContexts
 ├── SlowReader                    the peer stopped taking its audio
 ├── IdleTimeout                   nothing was said for too long
-├── Overloaded                    no slot, queue full; retryable
+├── Overloaded                    too many are being served; retryable
 ├── EngineError
 │   ├── SequenceFailed            this text is lost, the engine lives
 │   └── EngineDead                the core is gone; retryable
@@ -29,11 +29,19 @@ class StreamServerError(Exception):
     http_status = 500
     ws_code = 1011
 
-    def __init__(self, message: str, *, field: str | None = None, limit: float | str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        limit: float | str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
         self.limit = limit
+        self.retry_after = retry_after  # s; where there is something to wait for
 
 
 class ClientError(StreamServerError):

@@ -19,6 +19,7 @@ class Settings:
     temperature: float | None = None
     top_k: int | None = None
     use_cache: bool = True
+    paced: bool = True  # spoken as it is played; else as fast as it is taken
 
 
 # Commands.  Every one belongs to a context, named by the listener.
@@ -135,6 +136,7 @@ class Done:
     words: int
     seed: int
     reason: str  # done or truncated
+    underruns: int = 0  # times the listener had nothing left to play though the text was there
     timing: Timing = field(default_factory=Timing)
     wall: float = 0.0  # seconds from the first text to the last packet
 
@@ -160,6 +162,7 @@ class Failed:
     field: str | None = None
     limit: float | str | None = None
     retryable: bool = False
+    retry_after: float | None = None  # s
 
 
 Event = Started | Audio | Mark | Done | Cancelled | Failed

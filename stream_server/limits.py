@@ -17,9 +17,13 @@ class Limits:
     contexts_per_connection: int = 16  # alive at a time
     idle_timeout_s: float = 120.0  # neither side has anything to say: the connection is closed
     slow_reader_s: float = 10.0  # the peer takes no bytes for so long: the connection is closed
-    lead_s: float = 2.0  # how far ahead of its listener a context is spoken; then it is paced
+    lead_s: float = 2.0  # how far ahead of its listener's playback a context is spoken; then it rests
+    unsent_s: float = 4.0  # sound that waits for the peer to take it: beyond it the context is not spoken on
     # Text.
     segment_chars: int = 400  # a sentence longer than this is cut at the best place before
     # The whole server: past these it is overloaded.
     connections: int = 256
+    streams: int | None = None  # contexts spoken at once; None: as many as this machine was found to serve
     queue: int = 64  # sequences waiting for a slot
+    # The engine.
+    stall_s: float = 0.2  # without a sign of life while there is work: it counts as dead

@@ -21,6 +21,11 @@ class Metrics:
         connections.set_function(lambda: self.open_connections)
         self.running = Gauge("sequences_running", "sequences holding a slot", registry=self.registry)
         self.waiting = Gauge("sequences_waiting", "sequences without a slot", registry=self.registry)
+        self.speaking = Gauge(
+            "contexts_speaking", "contexts between their first words and their end", registry=self.registry
+        )
+        self.room = Gauge("contexts_room", "contexts that this machine can serve at once", registry=self.registry)
+        self.underruns = Counter("underruns_total", "times a listener had nothing left to play", registry=self.registry)
         self.utterances = Counter("utterances_total", "contexts spoken to their end", registry=self.registry)
         self.audio = Counter("audio_samples_total", "samples of speech given out", registry=self.registry)
         self.errors = Counter("errors_total", "errors told to peers", ["code"], registry=self.registry)
@@ -40,6 +45,7 @@ class Metrics:
     def observe(self, done: Done) -> None:
         self.utterances.inc()
         self.audio.inc(done.samples)
+        self.underruns.inc(done.underruns)
         if done.samples:
             self.ttfa.observe(done.timing.ttfa)
             for part in fields(Timing):

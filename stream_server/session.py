@@ -2,10 +2,12 @@
 
 Text becomes words, words become sentences, and one sentence at a time is a sequence in the engine; while a model takes
 text as it decodes, the sentence being spoken is the one still being typed.  The encoder and the position (`pts`) run
-through sentences without a seam.  Whoever pumps `next_event` to the listener is the measure of how far ahead the
-engine may run: what was not taken is not paid for with memory but with waiting.
+through sentences without a seam.  How far ahead of the listener's playback the engine may run is told to it with each
+sentence; what the transport has not taken bounds it too, so that a peer that does not read costs waiting, not memory.
+A context counts as a stream from its first words to its end.
 """
 
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -14,14 +16,17 @@ from dataclasses import replace
 from stream_server.audio.encoders import Chunk, make_encoder
 from stream_server.engine.client import Engine
 from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats
-from stream_server.errors import ProtocolError, StreamServerError, TextTooLong
+from stream_server.errors import Overloaded, ProtocolError, StreamServerError, TextTooLong
 from stream_server.events import Audio, Cancelled, Done, Event, Failed, Mark, Settings, Started, Timing
 from stream_server.limits import Limits
+from stream_server.playback import PlaybackClock
 from stream_server.text.segment import TextReader
 from stream_server.text.word import Word, full_stop
 
 FAILURES = {"overloaded": True, "engine_dead": True, "failed": False}  # a sequence's reason → is it worth a retry?
 CODES = {"failed": "sequence_failed"}
+GRANT_S = 0.5  # credit goes back to the engine in pieces of this
+NEWS_S = 0.02  # a player's word that differs by less from what was thought is no news
 
 
 def controls_of(settings: Settings, spec: ModelSpec) -> Controls:
@@ -78,7 +83,12 @@ class Session:
         self._base = 0  # samples spoken before the sequence in the engine
         self._samples = 0  # samples the engine has given
         self._sent = 0  # samples handed to the transport
-        self._played: int | None = None
+        self._playback = PlaybackClock(self._controls.sample_rate)
+        self._paced = settings.paced
+        self._owed = 0  # samples taken and not yet granted again
+        self._text_complete_at: float | None = None  # since when the sentence being spoken has had all its words
+        self._underruns = 0
+        self._entered: float | None = None  # when this context was admitted
         self._first_text = 0.0
         self._first_stats: SequenceStats | None = None
         self._first_encoded = 0.0
@@ -133,13 +143,18 @@ class Session:
             return
         if self._sequence is not None:
             self._engine.abort(self._sequence)
-        self.report_played(played)
-        heard, unheard = self._split_text(self._played)
-        self._finish(Cancelled(self.context, self._sent, self._played, heard, unheard), drop=True)
-
-    def report_played(self, played: int | None) -> None:
         if played is not None:
-            self._played = max(self._played or 0, min(played, self._sent))
+            self._playback.report(played, self._clock())
+        heard, unheard = self._split_text(self._playback.reported)
+        self._finish(Cancelled(self.context, self._sent, self._playback.reported, heard, unheard), drop=True)
+
+    def report_played(self, played: int) -> None:
+        """The player's own word takes the place of the assumed clock."""
+        before = self._playback.plays_at(self._base) if self._playback.has_begun else None
+        self._playback.report(played, self._clock())
+        plays_at = self._playback.plays_at(self._base)
+        if self._sequence is not None and (before is None or abs(plays_at - before) > NEWS_S):
+            self._engine.playback(self._sequence, plays_at)
 
     def set_speed(self, speed: float) -> None:
         self._controls = replace(self._controls, speed=speed)
@@ -150,7 +165,16 @@ class Session:
         if self._sequence is not None:
             self._engine.abort(self._sequence)
         self._finish(
-            Failed(self.context, error.code, error.message, error.field, error.limit, error.retryable), drop=True
+            Failed(
+                self.context,
+                error.code,
+                error.message,
+                error.field,
+                error.limit,
+                error.retryable,
+                error.retry_after,
+            ),
+            drop=True,
         )
 
     # What the transport takes.
@@ -172,16 +196,25 @@ class Session:
         if isinstance(event, Audio):
             self._took(event)
         elif isinstance(event, Done):
-            return replace(
-                event, timing=self._timing(), wall=self._clock() - self._first_text if self._first_text else 0.0
-            )
+            wall = self._clock() - self._first_text if self._first_text else 0.0
+            return replace(event, timing=self._timing(), wall=wall, underruns=self._underruns)
         return event
 
     def _took(self, audio: Audio) -> None:
+        now = self._clock()
+        dry_since = self._playback.ends_at() if self._playback.has_begun else now
+        if self._playback.took(audio.pts + audio.duration, now) and self._was_to_be_spoken(dry_since):
+            self._underruns += 1
         self._sent = audio.pts + audio.duration
-        self._first_sent = self._first_sent or self._clock()
-        if self._sequence is not None:
-            self._engine.credit(self._sequence, audio.duration)
+        self._first_sent = self._first_sent or now
+        self._owed += audio.duration
+        if self._sequence is not None and self._owed >= GRANT_S * self._controls.sample_rate:
+            self._engine.credit(self._sequence, self._owed)
+            self._owed = 0
+
+    def _was_to_be_spoken(self, when: float) -> bool:
+        """Whether silence at that time was the server's doing, and not the text's that had not come."""
+        return self._text_complete_at is not None and self._text_complete_at < when
 
     # What the engine says.
 
@@ -195,6 +228,11 @@ class Session:
             self._emit(mark)
         self._samples = self._base + frame.offset + len(frame.pcm)
         self._send_chunks(self._encoder.encode(frame.pcm))
+
+    def resume(self) -> None:
+        """The engine was lost with the sentence it was speaking, and is back: same words, same seed, same samples."""
+        if self._sequence is not None:
+            self._speak()
 
     def finished(self, finished: Finished) -> None:
         self._sequence = None
@@ -231,27 +269,56 @@ class Session:
             self._complete()
 
     def _submit(self) -> None:
+        if self._entered is None:
+            try:
+                self._engine.enter()
+            except Overloaded as refusal:
+                return self.fail(refusal)
+            self._entered = self._clock()
         words = self._sentences.popleft()
         self._speaking = words
-        self._sequence_open = not words[-1].ends_sentence
-        credit = int(self._limits.lead_s * self._controls.sample_rate)
-        backlog = self._samples - self._sent
+        self._note_end_of(words)
+        self._speak()
+
+    def _speak(self) -> None:
+        """Hand the engine the sentence, whose sound goes on behind what there is of it already."""
+        window = int(self._limits.unsent_s * self._controls.sample_rate)
+        self._owed = 0
         self._sequence = self._engine.submit(
-            tuple(words), not self._sequence_open, self._controls, max(0, credit - backlog), self
+            self,
+            tuple(self._speaking),
+            not self._sequence_open,
+            self._controls,
+            credit=max(0, window - (self._base - self._sent)),
+            lead_s=self._limits.lead_s if self._paced else math.inf,
+            plays_at=self._playback.plays_at(self._base) if self._playback.has_begun else None,
+            begin=self._samples - self._base,
         )
 
     def _extend(self) -> None:
         assert self._sequence is not None
         words = self._sentences.popleft()
         self._speaking += words
-        self._sequence_open = not words[-1].ends_sentence
+        self._note_end_of(words)
         self._engine.extend(self._sequence, tuple(words), final=not self._sequence_open)
+
+    def _note_end_of(self, words: list[Word]) -> None:
+        self._sequence_open = not words[-1].ends_sentence
+        self._text_complete_at = None if self._sequence_open else self._clock()
 
     def _complete(self) -> None:
         self._send_chunks(self._encoder.finish())
         reason = "truncated" if self._truncated else "done"
         self._finish(
-            Done(self.context, self._samples, self._tokens, len(self._marks), self._controls.seed, reason), drop=False
+            Done(
+                self.context,
+                self._samples,
+                self._tokens,
+                len(self._marks),
+                self._controls.seed,
+                reason,
+            ),
+            drop=False,
         )
 
     def _send_chunks(self, chunks: list[Chunk]) -> None:
@@ -266,6 +333,8 @@ class Session:
         if drop:
             self._events.clear()
         self._over, self._ending, self._sequence = True, True, None
+        if self._entered is not None:
+            self._engine.leave(self._clock() - self._entered)
         self._sentences.clear()
         self._emit(last)
 

@@ -65,7 +65,7 @@ class FakeVocoder:
         state[slot].speed = speed
 
     def chunk(self, index: int) -> ChunkPlan:
-        return ChunkPlan(emit=1 if index == 0 else 2, lookahead=self.lookahead)
+        return ChunkPlan(least=1, most=4, lookahead=self.lookahead)
 
     def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: list[FakeVoice]) -> list[Sound]:
         sounds = []

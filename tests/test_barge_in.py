@@ -51,7 +51,7 @@ async def follow(socket, context: str, number: int, sent: int):  # type: ignore[
 
 @pytest.mark.asyncio
 async def test_a_thousand_cancels_leave_nothing_behind() -> None:
-    async with serving(FakeModel(), slots=6, lead_s=1.0) as (url, core):
+    async with serving(FakeModel(), slots=SOCKETS, lead_s=1.0) as (url, core):
         await interrupt_again_and_again(url, 99)
         gc.collect()
         tasks, objects = len(asyncio.all_tasks()), count_of("Session", "Sequence", "Frame")
@@ -59,7 +59,7 @@ async def test_a_thousand_cancels_leave_nothing_behind() -> None:
             runs = [group.create_task(interrupt_again_and_again(url, seed)) for seed in range(SOCKETS)]
         assert sum(run.result() for run in runs) == SOCKETS * ROUNDS
         async with asyncio.timeout(5):
-            while len(core.scheduler.free) < 6 or len(asyncio.all_tasks()) > tasks:
+            while len(core.scheduler.free) < SOCKETS or len(asyncio.all_tasks()) > tasks:
                 await asyncio.sleep(0.02)
         core.scheduler.check_integrity()
         assert not core.scheduler.waiting

@@ -29,6 +29,8 @@ class FakeEngine:
     controls: dict[int, Controls] = field(default_factory=dict)
     listener: Any = None
     spoken: int = 0
+    inside: int = 0
+    pacing: dict[int, tuple[float, float | None, int]] = field(default_factory=dict)
     submitted_at: float = 0.0
     clock: Callable[[], float] = lambda: 0.0
 
@@ -36,10 +38,28 @@ class FakeEngine:
     def spec(self) -> ModelSpec:
         return ModelSpec("fake", ("one", "two"), (24_000, 32_000), 25.0, 1000, self.streaming, ("aa1",))
 
-    def submit(self, words: tuple[Word, ...], final: bool, controls: Controls, credit: int, listener: Any) -> int:
+    def enter(self) -> None:
+        self.inside += 1
+
+    def leave(self, stay_s: float) -> None:
+        self.inside -= 1
+
+    def submit(
+        self,
+        listener: Any,
+        words: tuple[Word, ...],
+        final: bool,
+        controls: Controls,
+        *,
+        credit: int,
+        lead_s: float,
+        plays_at: float | None,
+        begin: int,
+    ) -> int:
         id = len(self.words) + 1
         self.words[id], self.final[id], self.controls[id], self.listener = list(words), final, controls, listener
         self.asked.append(("submit", id, credit))
+        self.pacing[id] = (lead_s, plays_at, begin)
         self.spoken, self.submitted_at = 0, self.clock()
         return id
 
@@ -47,6 +67,9 @@ class FakeEngine:
         self.words[id] += words
         self.final[id] |= final
         self.asked.append(("extend", id, speed))
+
+    def playback(self, id: int, plays_at: float) -> None:
+        self.asked.append(("playback", id, plays_at))
 
     def credit(self, id: int, samples: int) -> None:
         self.asked.append(("credit", id, samples))
@@ -205,20 +228,117 @@ def test_without_a_position_nothing_is_claimed_and_an_earlier_report_counts() ->
         session.push_text("One two three.")
         engine.speak()
         take(session)
-        session.report_played(reported)
+        if reported is not None:
+            session.report_played(reported)
         session.cancel()
         (last,) = take(session)
         assert isinstance(last, Cancelled) and last.heard == expected
 
 
-def test_what_the_listener_takes_is_what_the_engine_may_make() -> None:
+def test_what_the_listener_takes_the_engine_may_make_again() -> None:
     engine = FakeEngine()
-    session = make(engine, lead_s=2.0)
-    session.push_text("One two.")
+    session = make(engine, unsent_s=2.0)
+    session.push_text("One two three red.")
+    session.end()
     assert engine.asked[0] == ("submit", 1, 48_000)
+    engine.speak(3)
+    taken = audio(take(session))
+    granted = sum(samples for kind, _, samples in engine.asked if kind == "credit")
+    assert 0 <= taken - granted < 12_000 and granted > 0  # in pieces of half a second
+
+
+def test_the_next_sentence_is_wanted_when_the_one_before_has_been_played() -> None:
+    engine, clock = FakeEngine(), Clock()
+    session = make(engine, clock, lead_s=1.5)
+    session.push_text("One two. Three.")
+    session.end()
+    assert engine.pacing[1] == (1.5, None, 0)
+    clock.now += 0.3
+    engine.speak(1)
+    take(session)  # playback is taken to begin here
+    clock.now += 0.1
+    engine.speak()
+    assert engine.pacing[2] == pytest.approx((1.5, 100.3 + 2 * WORD / 24_000, 0))
+
+
+def test_the_players_own_word_moves_the_engines_clock() -> None:
+    engine, clock = FakeEngine(), Clock()
+    session = make(engine, clock)
+    session.push_text("One two three.")
+    engine.speak(2)
+    take(session)
+    clock.now += 0.2
+    session.report_played(4800)  # just what was assumed: no news
+    assert not [asked for asked in engine.asked if asked[0] == "playback"]
+    clock.now += 0.2
+    session.report_played(4800)  # the player stands still
+    assert engine.asked[-1] == ("playback", 1, pytest.approx(100.4 - 4800 / 24_000))
+
+
+@pytest.mark.parametrize(("late", "expected"), [(0.0, 0), (0.5, 1)])
+def test_silence_is_an_underrun_where_the_text_was_there(late: float, expected: int) -> None:
+    engine, clock = FakeEngine(), Clock()
+    session = make(engine, clock)
+    session.push_text("One two.")
+    session.end()
+    clock.now += 0.1
     engine.speak(1)
     take(session)
-    assert sum(samples for kind, _, samples in engine.asked if kind == "credit") == WORD
+    clock.now += WORD / 24_000 + late
+    engine.speak()
+    (done,) = [event for event in take(session) if isinstance(event, Done)]
+    assert done.underruns == expected
+
+
+def test_silence_for_want_of_text_is_nobodys_fault() -> None:
+    engine, clock = FakeEngine(), Clock()
+    session = make(engine, clock)
+    session.push_text("One tw")
+    engine.speak(1)
+    take(session)
+    clock.now += 60
+    session.push_text("o.")
+    session.end()
+    clock.now += 0.05
+    engine.speak()
+    (done,) = [event for event in take(session) if isinstance(event, Done)]
+    assert done.underruns == 0
+
+
+def test_a_new_engine_is_given_the_sentence_and_what_was_heard_of_it() -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.push_text("One. Two three fo")
+    engine.speak()
+    engine.speak(2)
+    take(session)
+    session.resume()
+    assert [word.source for word in engine.words[3]] == ["Two", "three"] and not engine.final[3]
+    assert engine.pacing[3][2] == 2 * WORD
+    session.push_text("ur.")
+    session.end()
+    engine.spoken = 2
+    engine.speak()
+    events = take(session)
+    assert audio(events) == WORD and isinstance(events[-1], Done) and events[-1].samples == 4 * WORD
+
+
+def test_a_context_counts_from_its_first_words_to_its_end() -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    assert engine.inside == 0
+    session.push_text("One. Two.")
+    assert engine.inside == 1
+    engine.speak()
+    session.end()
+    assert engine.inside == 1
+    engine.speak()
+    assert engine.inside == 0
+    interrupted = make(engine)
+    interrupted.push_text("One.")
+    interrupted.cancel()
+    interrupted.cancel()
+    assert engine.inside == 0
 
 
 def test_the_parts_of_the_time_to_first_audio_add_up() -> None:

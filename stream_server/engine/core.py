@@ -1,19 +1,24 @@
 """The engine's inner loop.  Knows sequences, slots and a model; no listeners, no sockets, no asyncio."""
 
+import contextlib
 import logging
 import queue
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from stream_server.engine.costs import Costs
 from stream_server.engine.messages import (
     AbortSequence,
     AddSequence,
     Command,
+    EngineLoad,
     ExtendSequence,
     Finished,
     Frame,
     GrantCredit,
+    Ping,
+    Playback,
     Ready,
     SequenceStats,
     Stop,
@@ -42,37 +47,67 @@ class EngineCore:
         spec = model.spec
         self.spec = spec
         self.runner = Runner(model, num_slots, clock)
-        samples_per_token = int(spec.sample_rates[0] / spec.token_rate)
-        self.scheduler = Scheduler(num_slots, max_waiting, max_prefill, samples_per_token, model.vocoder.chunk)
+        self.token_s = 1 / spec.token_rate
+        self.scheduler = Scheduler(num_slots, max_waiting, max_prefill, model.vocoder.chunk)
+        self.costs: Costs | None = None  # unknown until `calibrate`: then every slot counts as a stream
         self.clock = clock
         self.inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self.finished: list[Finished] = []
+        self.pinged = False
+        self.timings: list[tuple[int, int, float]] | None = None  # of steps, for whoever calibrates
         self.steps = 0
         self.stopped = False
 
     def put(self, command: Command) -> None:
         self.inbox.put(command)
 
+    @property
+    def load(self) -> EngineLoad:
+        slots = self.scheduler.num_slots
+        capacity = slots if self.costs is None else min(slots, self.costs.capacity(self.token_s))
+        return self.scheduler.load(self.steps, capacity)
+
     def run(self, emit: Callable[[Ready | Tick], None]) -> None:
         """Step until told to stop; sleeps while there is nothing to do."""
-        emit(Ready(self.spec, self.scheduler.load(self.steps)))
+        emit(Ready(self.spec, self.load))
         while not self.stopped:
             tick = self.step()
             if tick is not None:
                 emit(tick)
             elif not self.stopped:  # the step itself may have read the word to stop
-                self.apply(self.inbox.get())
+                self.wait()
+
+    def wait(self) -> None:
+        """For a command, or for the first of those who rest."""
+        now = self.clock()
+        wakes_at = self.scheduler.wakes_at(now)
+        with contextlib.suppress(queue.Empty):
+            self.apply(self.inbox.get(timeout=None if wakes_at is None else max(0.0, wakes_at - now)))
 
     def step(self) -> Tick | None:
         """One turn: schedule, run, postprocess.  None where there was nothing to do."""
         self.drain()
-        plan = self.scheduler.schedule()
-        if plan.is_empty and not self.finished:
+        began = self.clock()
+        plan = self.scheduler.schedule(began)
+        if plan.is_empty and not self.finished and not self.pinged:
             return None
         self.steps += 1
         result = self.run_plan(plan)
         self.drain()  # a barge-in that came during the forward wins
-        return self.postprocess(plan, result)
+        tick = self.postprocess(plan, result)
+        self.account(plan, result, self.clock() - began)
+        return tick
+
+    def account(self, plan: StepPlan, result: StepResult, seconds: float) -> None:
+        if plan.is_empty:
+            return
+        self.scheduler.took(seconds)
+        if plan.prefill or plan.extend:
+            return  # reading text is no part of the line that `Costs` knows
+        if self.costs is not None:
+            self.costs.note(len(plan.decode), result.vocoded, seconds)
+        if self.timings is not None:
+            self.timings.append((len(plan.decode), result.vocoded, seconds))
 
     def run_plan(self, plan: StepPlan) -> StepResult:
         now = self.clock()
@@ -100,8 +135,8 @@ class EngineCore:
             if vocode.sequence.id in result.sounds
             for frame in self.note_sound(vocode, result.sounds[vocode.sequence.id], result.tokens_at, now)
         ]
-        finished, self.finished = self.finished, []
-        return Tick(tuple(frames), tuple(finished), self.scheduler.load(self.steps))
+        finished, self.finished, self.pinged = self.finished, [], False
+        return Tick(tuple(frames), tuple(finished), self.load)
 
     def note_tokens(self, sequences: list[Sequence], results: dict[int, TokenResult], **times: float) -> None:
         for sequence in sequences:
@@ -127,16 +162,20 @@ class EngineCore:
         sequence = vocode.sequence
         if sequence.status is Status.FINISHED:
             return []
-        sequence.undecoded = 0
+        sequence.chunk, sequence.undecoded = sequence.undecoded, 0
         sequence.chunks += 1
         offset = sequence.stats.samples
+        end = offset + len(sound.pcm)
+        if end > max(offset, sequence.begin):
+            sequence.played_dry(now)
         if len(sound.pcm) and not offset:
             sequence.stamp(decoded=tokens_at, first_frame=now)
-        sequence.stamp(samples=offset + len(sound.pcm))
+        sequence.stamp(samples=end)
         if vocode.final:
             self.finish(sequence, "truncated" if sequence.truncated else "done")
-        words = tuple(WordStart(word.index, offset + word.offset) for word in sound.words)
-        return [Frame(sequence.id, offset, sound.pcm, words)] if len(sound.pcm) else []
+        begin = max(offset, sequence.begin)
+        words = tuple(WordStart(w.index, offset + w.offset) for w in sound.words if offset + w.offset >= begin)
+        return [Frame(sequence.id, begin, sound.pcm[begin - offset :], words)] if end > begin else []
 
     def finish(self, sequence: Sequence, reason: str, message: str = "") -> None:
         if sequence.status is Status.FINISHED:
@@ -155,6 +194,8 @@ class EngineCore:
     def apply(self, command: Command) -> None:
         if isinstance(command, Stop):
             self.stopped = True
+        elif isinstance(command, Ping):
+            self.pinged = True
         elif isinstance(command, AddSequence):
             self.add(command)
         elif (sequence := self.scheduler.find(command.id)) is None:
@@ -163,13 +204,24 @@ class EngineCore:
             self.finish(sequence, "aborted")
         elif isinstance(command, GrantCredit):
             sequence.credit += command.samples
+        elif isinstance(command, Playback):
+            sequence.plays_at = command.plays_at
         elif isinstance(command, ExtendSequence):
             self.extend(sequence, command)
 
     def add(self, command: AddSequence) -> None:
         stats = SequenceStats(submitted=self.clock())
         sequence = Sequence(
-            command.id, command.controls, command.credit, list(command.words), command.final, stats=stats
+            command.id,
+            command.controls,
+            command.credit,
+            self.token_s,
+            command.lead_s,
+            command.plays_at,
+            command.begin,
+            words=list(command.words),
+            final=command.final,
+            stats=stats,
         )
         if not self.scheduler.add(sequence):
             self.finished.append(Finished(command.id, "overloaded", stats, "the queue is full"))

@@ -16,6 +16,8 @@ from stream_server.errors import EngineDead
 class InProcessEngine:
     """`make_core` runs on the engine's own thread, so that loading a model does not hold up the loop."""
 
+    restarts = False
+
     def __init__(self, make_core: Callable[[], EngineCore]) -> None:
         self._make_core = make_core
         self._core: EngineCore | None = None
@@ -46,6 +48,9 @@ class InProcessEngine:
         if core is not None and self._thread is not None:
             core.put(Stop())
             await asyncio.to_thread(self._thread.join)
+
+    def kill(self) -> None:
+        """A thread cannot be ended from outside."""
 
     async def _next(self) -> Ready | Tick:
         output = await self._outputs.get()

@@ -4,6 +4,7 @@ Commands go in one by one; outputs come out as one `Tick` a step, carrying every
 of the machine's monotonic clock, the same in every process of one machine.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,7 +44,10 @@ class AddSequence:
     words: tuple[Word, ...]
     final: bool  # no more words will come
     controls: Controls
-    credit: int  # samples it may emit before it is paced
+    credit: int  # samples it may emit: a bound on what lies unsent in the front
+    lead_s: float = math.inf  # how far ahead of its listener's playback it is spoken; then it rests
+    plays_at: float | None = None  # when its first sample will be wanted; None: as soon as there is one
+    begin: int = 0  # samples the listener has already, from an engine that was lost: made again, not given out
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,19 @@ class GrantCredit:
 
 
 @dataclass(frozen=True)
+class Playback:
+    """What the listener's player says of itself: the sequence's first sample was, or will be, played at `plays_at`."""
+
+    id: int
+    plays_at: float
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Asks for a sign of life: a tick follows within one step."""
+
+
+@dataclass(frozen=True)
 class AbortSequence:
     id: int
 
@@ -70,7 +87,7 @@ class Stop:
     pass
 
 
-Command = AddSequence | ExtendSequence | GrantCredit | AbortSequence | Stop
+Command = AddSequence | ExtendSequence | GrantCredit | Playback | AbortSequence | Ping | Stop
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,7 @@ class EngineLoad:
     running: int
     waiting: int
     steps: int
+    capacity: int  # streams it believes it can serve without a gap
 
 
 @dataclass(frozen=True)
@@ -134,4 +152,4 @@ class Ready:
     """The engine's first output: the model is loaded."""
 
     spec: ModelSpec
-    load: EngineLoad = field(default_factory=lambda: EngineLoad(0, 0, 0, 0))
+    load: EngineLoad = field(default_factory=lambda: EngineLoad(0, 0, 0, 0, 0))

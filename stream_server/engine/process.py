@@ -10,6 +10,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from stream_server.engine.core import EngineCore
@@ -22,26 +23,31 @@ STOP_GRACE_S = 5.0
 class ProcessEngine:
     """`make_core` must be picklable: a module's function or a partial of one."""
 
+    restarts = True
+
     def __init__(self, make_core: Callable[[], EngineCore]) -> None:
         self._make_core = make_core
         self._outputs: asyncio.Queue[Ready | Tick | EngineDead] = asyncio.Queue()
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._process: multiprocessing.process.BaseProcess | None = None
-        self._dead = False
+        self._dead = True
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
     async def start(self) -> Ready:
+        """A new process, with new queues: nothing of one that died is left in them."""
+        self._outputs, self._commands = asyncio.Queue(), queue.SimpleQueue()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self._process = context.Process(target=engine_main, args=(theirs, self._make_core), name="engine", daemon=True)
         self._process.start()
         theirs.close()
-        loop = asyncio.get_running_loop()
-        threading.Thread(target=self._read, args=(ours, loop), name="engine-read", daemon=True).start()
-        threading.Thread(target=self._write, args=(ours,), name="engine-write", daemon=True).start()
+        link = Link(ours, self._commands, self._outputs, asyncio.get_running_loop())
+        threading.Thread(target=link.read, name="engine-read", daemon=True).start()
+        threading.Thread(target=link.write, name="engine-write", daemon=True).start()
+        self._dead = False
         output = await self._next()
         assert isinstance(output, Ready)
         return output
@@ -50,6 +56,10 @@ class ProcessEngine:
         if self._dead:
             raise EngineDead("the engine process is gone")
         self._commands.put(command)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     async def receive(self) -> Tick:
         output = await self._next()
@@ -73,24 +83,34 @@ class ProcessEngine:
             raise output
         return output
 
-    def _read(self, pipe: Connection, loop: asyncio.AbstractEventLoop) -> None:
-        def emit(output: Ready | Tick | EngineDead) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._outputs.put_nowait, output)
 
+@dataclass
+class Link:
+    """The two threads of one process's pipe, and the queues between them and the loop."""
+
+    pipe: Connection
+    commands: queue.SimpleQueue[Command | None]
+    outputs: asyncio.Queue[Ready | Tick | EngineDead]
+    loop: asyncio.AbstractEventLoop
+
+    def read(self) -> None:
         try:
             while True:
-                emit(pipe.recv())
+                self.emit(self.pipe.recv())
         except (EOFError, OSError):
-            emit(EngineDead("the engine process is gone"))
-            self._commands.put(None)
+            self.emit(EngineDead("the engine process is gone"))
+            self.commands.put(None)
 
-    def _write(self, pipe: Connection) -> None:
+    def write(self) -> None:
         try:
-            while (command := self._commands.get()) is not None:
-                pipe.send(command)
+            while (command := self.commands.get()) is not None:
+                self.pipe.send(command)
         except OSError:
             pass  # the reader tells of it
+
+    def emit(self, output: Ready | Tick | EngineDead) -> None:
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.outputs.put_nowait, output)
 
 
 def engine_main(pipe: Connection, make_core: Callable[[], EngineCore]) -> None:

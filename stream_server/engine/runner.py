@@ -47,6 +47,7 @@ class StepResult:
     decoded: dict[int, TokenResult] = field(default_factory=dict)
     sounds: dict[int, SoundResult] = field(default_factory=dict)
     tokens_at: float = 0.0  # when everything but the vocoder was done
+    vocoded: int = 0  # tokens given to the vocoder
 
 
 class Runner:
@@ -70,6 +71,7 @@ class Runner:
         result.tokens_at = self.clock()
         ready = [v for v in plan.vocode if v.final or self.tokens[slot(v.sequence)].waiting]
         if ready:
+            result.vocoded = sum(len(self.tokens[slot(v.sequence)].waiting) for v in ready)
             result.sounds = self.vocode(ready)
         return result
 

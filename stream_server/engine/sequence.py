@@ -1,5 +1,6 @@
 """One stretch of text while it lives in the engine: what it asked for, where it stands.  No torch, no clock."""
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -13,7 +14,7 @@ class Status(IntEnum):
     WAITING ──slot──▶ RUNNING ◀──text──▶ STARVED      RUNNING ──last token──▶ DRAINING ──last sound──▶ FINISHED
        └──────────────────┴──── abort, failure ────────────────────────────────────────────────────────▶ FINISHED
 
-    Being paced (no credit left) is not a status but a fact about credit: see `Sequence.paced`.
+    Having no credit left and resting far ahead of the listener are no statuses but facts about sound and time.
     """
 
     WAITING = 0
@@ -28,6 +29,11 @@ class Sequence:
     id: int
     controls: Controls
     credit: int  # samples it may emit in all
+    token_s: float = 0.04  # seconds of speech a token becomes, at speed 1
+    lead_s: float = math.inf  # how far ahead of playback it is spoken
+    plays_at: float | None = None  # when its first sample is wanted; None before there is any sound
+    begin: int = 0  # samples from its start that are made and not given out
+    resting: bool = False  # far enough ahead
     words: list[Word] = field(default_factory=list)  # not yet given to the model
     final: bool = False  # no more words will come
     closing: bool = False  # ... and the model has not been told so yet
@@ -35,6 +41,7 @@ class Sequence:
     slot: int | None = None
     undecoded: int = 0  # tokens the vocoder has not taken yet
     chunks: int = 0  # calls of the vocoder so far
+    chunk: int = 0  # tokens the last of them was given
     truncated: bool = False
     stats: SequenceStats = SequenceStats()
 
@@ -42,6 +49,30 @@ class Sequence:
         """Note times and counts; a time once noted stays."""
         self.stats = replace(self.stats, **fields)  # type: ignore[arg-type]
 
-    def paced(self, samples_per_token: int) -> bool:
-        """Whether what it has emitted, and what its tokens will become, uses up its credit."""
-        return self.stats.samples + self.undecoded * samples_per_token >= self.credit
+    @property
+    def sample_rate(self) -> int:
+        return self.controls.sample_rate
+
+    @property
+    def undecoded_s(self) -> float:
+        """Seconds of speech in the tokens the vocoder has not taken."""
+        return self.undecoded * self.token_s / self.controls.speed
+
+    @property
+    def has_credit(self) -> bool:
+        return self.stats.samples + self.undecoded_s * self.sample_rate < self.credit
+
+    def lead(self, now: float) -> float:
+        """Seconds until the listener has played all it was given; before the first sound, less the longer it waits."""
+        if self.plays_at is None:
+            return self.stats.submitted - now
+        return self.plays_at + self.stats.samples / self.sample_rate - now
+
+    def ahead(self, now: float) -> float:
+        """The lead when all its tokens will have become sound."""
+        return max(0.0, self.lead(now)) + self.undecoded_s
+
+    def played_dry(self, now: float) -> None:
+        """Sound comes now for a player that has none left: its clock goes on from here."""
+        if self.plays_at is None or self.lead(now) < 0:
+            self.plays_at = now - self.stats.samples / self.sample_rate

@@ -45,7 +45,10 @@ class Vocoder(Protocol):
     def set_speed(self, slot: int, speed: float, state: Any) -> None: ...
 
     def chunk(self, index: int) -> ChunkPlan:
-        """The plan of a sequence's `index`-th call: pure, so that it cannot leak from one listener to another."""
+        """The plan of a sequence's `index`-th call: pure, so that it cannot leak from one listener to another.
+
+        The scheduler chooses within it by the listener's lead; whatever it chooses, the sound is the same.
+        """
         ...
 
     def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: Any) -> list[Sound]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ChunkPlan:
-    """How many tokens' sound a vocoder gives out at a call, and how many more it must see for that."""
+    """Between how few and how many tokens' sound a vocoder gives out at a call, and how many more it must see."""
 
-    emit: int
+    least: int
+    most: int
     lookahead: int

@@ -57,7 +57,6 @@ class Space:
         self.gate, self.up = self.gate_up.chunk(2, dim=1)
         self.wide = torch.zeros(full, step.hidden)
         self.logits = torch.zeros(full, step.head.shape[1])
-        self.gathered = torch.zeros(rows, *cache.data.shape[2:])
         self.views: Views | None = None
 
 
@@ -163,8 +162,7 @@ class DecodeStep:
         if at.views is not None:
             keys, values = at.views.layers[index]
         else:
-            torch.index_select(data, 0, at.slots, out=space.gathered)
-            keys, values = keys_and_values(space.gathered[:, : at.span])
+            keys, values = keys_and_values(data[:, : at.span].index_select(0, at.slots))
         heard = self.listen(space.q, keys, values, at.mask).reshape(-1, self.width)
         if len(heard) < FEWEST_ROWS:
             space.y[: len(heard)] = heard

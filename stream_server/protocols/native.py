@@ -48,6 +48,7 @@ _LIMITS_TOLD = (
     "idle_timeout_s",
     "slow_reader_s",
     "lead_s",
+    "unsent_s",
 )
 _EVENT_TYPES = {Started: "started", Mark: "mark", Done: "done", Cancelled: "cancelled", Failed: "error"}
 
@@ -66,6 +67,7 @@ class _Start(_Named):
     temperature: Temperature | None = None
     top_k: TopK | None = None
     use_cache: bool = Settings.use_cache
+    paced: bool = Settings.paced
 
     def command(self) -> Command:
         return Start(self.context, Settings(**self.model_dump(exclude={"type", "context"})))

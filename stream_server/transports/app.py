@@ -19,14 +19,16 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> Starlette:
         return JSONResponse({"alive": engine.alive}, 200 if engine.alive else 503)
 
     async def ready(request: Request) -> Response:
-        """Can serve now: a slot or a place in the queue is free."""
-        load = engine.load
-        can = engine.alive and load.waiting < limits.queue
-        return JSONResponse({"ready": can, "running": load.running, "slots": load.slots}, 200 if can else 503)
+        """Can serve now: one more context would be admitted."""
+        speaking, room = engine.admission.inside, engine.room
+        can = engine.alive and speaking < room
+        return JSONResponse({"ready": can, "speaking": speaking, "room": room}, 200 if can else 503)
 
     async def show_metrics(request: Request) -> Response:
         metrics.running.set(engine.load.running)
         metrics.waiting.set(engine.load.waiting)
+        metrics.speaking.set(engine.admission.inside)
+        metrics.room.set(engine.room)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def stream(socket: WebSocket) -> None:

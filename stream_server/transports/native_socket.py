@@ -204,7 +204,7 @@ class NativeSocket:
 
 
 def failure(error: StreamServerError, context: str | None) -> Failed:
-    return Failed(context, error.code, error.message, error.field, error.limit, error.retryable)
+    return Failed(context, error.code, error.message, error.field, error.limit, error.retryable, error.retry_after)
 
 
 def first_error(group: BaseExceptionGroup[StreamServerError]) -> StreamServerError:

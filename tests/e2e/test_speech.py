@@ -128,7 +128,7 @@ async def test_nine_at_once_sound_as_each_alone(lark: SpeechModel) -> None:
         {"seed": seed, "voice": lark.spec.voices[seed % 2], "format": "pcm_s16le", "speed": (1.0, 1.25)[seed % 2]}
         for seed in range(9)
     ]
-    async with serving(lark, slots=5) as url, Client(url) as client:
+    async with serving(lark, slots=9) as url, Client(url) as client:
         alone = [await speak(client, [TEXT], **one) for one in settings[:3]]
         async with asyncio.TaskGroup() as group:
             runs = [group.create_task(speak(client, [TEXT], **one)) for one in settings]

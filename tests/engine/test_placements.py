@@ -42,6 +42,9 @@ class Ear:
     def finished(self, finished: Finished) -> None:
         self.end.set_result(finished)
 
+    def resume(self) -> None:
+        raise AssertionError("nothing was lost")
+
     @property
     def sound(self) -> np.ndarray:
         return np.concatenate(self.pcm) if self.pcm else np.zeros(0, np.float32)
@@ -68,9 +71,9 @@ async def test_three_are_spoken_one_is_extended_one_is_aborted(place: Place) -> 
     async with started(place(make_core)) as engine:
         assert engine.spec.name == "fake"
         ears = [Ear() for _ in range(3)]
-        whole = engine.submit(words("one two three"), True, Controls("one", seed=1), FREE, ears[0])
-        grown = engine.submit(words("one"), False, Controls("one", seed=2), FREE, ears[1])
-        dropped = engine.submit(words("one " * 500), True, Controls("one", seed=3), FREE, ears[2])
+        whole = engine.submit(ears[0], words("one two three"), True, Controls("one", seed=1), credit=FREE)
+        grown = engine.submit(ears[1], words("one"), False, Controls("one", seed=2), credit=FREE)
+        dropped = engine.submit(ears[2], words("one " * 500), True, Controls("one", seed=3), credit=FREE)
         assert len({whole, grown, dropped}) == 3
         engine.extend(grown, words("two"), final=True)
         while not ears[0].pcm:
@@ -83,7 +86,7 @@ async def test_three_are_spoken_one_is_extended_one_is_aborted(place: Place) -> 
         np.testing.assert_array_equal(ears[1].sound, expected_sound(2, 2))
         assert len(ears[2].pcm) == silent and not ears[2].end.done()
         after = Ear()
-        engine.submit(words("again"), True, Controls("one", seed=4), FREE, after)
+        engine.submit(after, words("again"), True, Controls("one", seed=4), credit=FREE)
         async with asyncio.timeout(20):
             await after.end
         np.testing.assert_array_equal(after.sound, expected_sound(4, 1))
@@ -97,16 +100,59 @@ async def test_an_engine_that_cannot_start_says_why(place: Place) -> None:
             pass
 
 
-@pytest.mark.asyncio
-async def test_a_killed_engine_is_told_to_every_listener_and_to_newcomers() -> None:
-    client = ProcessEngine(make_core)
-    async with started(client) as engine:
+@asynccontextmanager
+async def speaking(client: ProcessEngine, **settings: float) -> AsyncIterator[tuple[Engine, "Ear"]]:
+    """An engine process with one sequence, cut short by what the block does and taken up by the listener."""
+    engine = Engine(client, **settings)  # type: ignore[arg-type]
+    async with asyncio.timeout(60):
+        await engine.start()
         ear = Ear()
-        engine.submit(words("one"), False, Controls("one", seed=1), FREE, ear)
+
+        def again() -> None:
+            engine.submit(ear, words("one two three"), True, Controls("one", seed=1), credit=FREE, begin=len(ear.sound))
+
+        ear.resume = again  # type: ignore[method-assign]
+        engine.submit(ear, words("one two three"), False, Controls("one", seed=1), credit=FREE)
+        while not ear.pcm:
+            await asyncio.sleep(0.01)
+        try:
+            yield engine, ear
+        finally:
+            await engine.stop()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+async def test_a_lost_engine_is_replaced_and_its_listeners_miss_nothing(blow: signal.Signals) -> None:
+    client = ProcessEngine(make_core)
+    async with speaking(client) as (engine, ear):
+        first, heard = client.pid, len(ear.sound)
+        assert first is not None and 0 < heard < len(expected_sound(1, 3))
+        os.kill(first, blow)
+        assert (await ear.end).reason == "done"
+        assert client.pid != first and engine.alive
+        np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_cannot_come_back_is_told_to_every_listener_and_to_newcomers() -> None:
+    client = ProcessEngine(make_core)
+    async with speaking(client) as (engine, ear):
+        client._make_core = broken_core
         assert client.pid is not None
         os.kill(client.pid, signal.SIGKILL)
-        async with asyncio.timeout(10):
-            assert (await ear.end).reason == "engine_dead"
+        assert (await ear.end).reason == "engine_dead"
         assert not engine.alive
         with pytest.raises(EngineDead):
-            engine.submit(words("two"), True, Controls("one"), FREE, Ear())
+            engine.enter()
+        with pytest.raises(EngineDead):
+            engine.submit(Ear(), words("two"), True, Controls("one"), credit=FREE)
+
+
+@pytest.mark.asyncio
+async def test_an_engine_with_nothing_to_do_is_left_in_peace() -> None:
+    client = ProcessEngine(make_core)
+    async with started(client) as engine:
+        first = client.pid
+        await asyncio.sleep(0.6)
+        assert engine.alive and client.pid == first

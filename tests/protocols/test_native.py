@@ -78,8 +78,9 @@ EVENTS: list[tuple[Event, str]] = [
     ),
     (Mark("a", "Héllo", 0, 5, 1_440), '{"type":"mark","context":"a","word":"Héllo","start":0,"end":5,"pts":1440}'),
     (
-        Done("a", 48_000, 50, 9, 7, "done", Timing(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 1.23456789),
-        '{"type":"done","context":"a","samples":48000,"tokens":50,"words":9,"seed":7,"reason":"done","timing":'
+        Done("a", 48_000, 50, 9, 7, "done", 0, Timing(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 1.23456789),
+        '{"type":"done","context":"a","samples":48000,"tokens":50,"words":9,"seed":7,"reason":"done","underruns":0,'
+        '"timing":'
         '{"text_wait":0.1,"queue":0.2,"prefill":0.3,"first_token":0.4,"vocoder":0.5,"encode":0.6,"send":0.7,"ttfa":2.8},'
         '"wall":1.234568}',
     ),
@@ -89,7 +90,8 @@ EVENTS: list[tuple[Event, str]] = [
     ),
     (
         Failed(None, "engine_dead", "gone", retryable=True),
-        '{"type":"error","context":null,"code":"engine_dead","message":"gone","field":null,"limit":null,"retryable":true}',
+        '{"type":"error","context":null,"code":"engine_dead","message":"gone","field":null,"limit":null,"retryable":true,'
+        '"retry_after":null}',
     ),
 ]
 
@@ -130,7 +132,7 @@ def test_hello_says_what_there_is() -> None:
         '{"type":"hello","protocol":"stream-server.v1","model":"lark","voices":["kathleen","slt"],'
         '"formats":["opus","pcm_s16le","wav"],"sample_rates":[24000,32000],"limits":{"message_bytes":1000,'
         '"text_chars_per_context":100000,"context_name_chars":64,"contexts_per_connection":16,"idle_timeout_s":120.0,'
-        '"slow_reader_s":10.0,"lead_s":2.0}}'
+        '"slow_reader_s":10.0,"lead_s":2.0,"unsent_s":4.0}}'
     )
 
 

@@ -307,7 +307,7 @@ async def test_a_client_that_stops_reading_is_paced_then_closed_and_others_hear_
     async with serving(slots=2, lead_s=1.0, slow_reader_s=0.5) as (url, core), listening(url) as other:
         async with listening(url) as socket:
             socket.transport.pause_reading()
-            await say(socket, "start", format="pcm_s16le")
+            await say(socket, "start", format="pcm_s16le", paced=False)
             for _ in range(20):
                 await say(socket, "text", text="a long story indeed, " * 200)
             await say(other, "start", format="pcm_s16le", seed=2)
@@ -328,9 +328,9 @@ async def test_a_client_that_stops_reading_is_paced_then_closed_and_others_hear_
 
 
 @pytest.mark.asyncio
-async def test_a_full_server_refuses_and_says_that_a_retry_may_help() -> None:
+async def test_a_full_server_refuses_at_once_and_says_when_to_come_back() -> None:
     gate = threading.Event()
-    async with serving(FakeModel(gate=gate), slots=1, queue=1) as (url, _), listening(url) as socket:
+    async with serving(FakeModel(gate=gate), slots=2) as (url, _), listening(url) as socket:
         for context in "abc":
             await say(socket, "start", context, format="pcm_s16le", seed=1)
             await say(socket, "text", context, text="one.")
@@ -339,7 +339,8 @@ async def test_a_full_server_refuses_and_says_that_a_retry_may_help() -> None:
         gate.set()
         heard = await hear(socket, *"abc")
     assert [heard[c].last["type"] for c in "abc"] == ["done", "done", "error"]
-    assert (heard["c"].last["code"], heard["c"].last["retryable"]) == ("overloaded", True)
+    assert (heard["c"].last["code"], heard["c"].last["retryable"], heard["c"].last["limit"]) == ("overloaded", True, 2)
+    assert 0 < heard["c"].last["retry_after"] < 10
 
 
 @pytest.mark.asyncio

@@ -20,8 +20,7 @@ from stream_server.models.lark.symbols import EDGE_ID
 from stream_server.models.plan import ChunkPlan
 
 SAMPLE_RATES = (24_000, 32_000)
-CHUNKS = (1, 1, 2)  # tokens given out by the first calls; every later one gives LAST_CHUNK
-LAST_CHUNK = 4
+CHUNK = ChunkPlan(least=1, most=8, lookahead=1)
 STEP = 100  # the walk over the frames is counted in hundredths of a frame
 
 
@@ -94,7 +93,7 @@ class LarkVocoder:
         state.walks[slot].speed = round(speed * STEP)
 
     def chunk(self, index: int) -> ChunkPlan:
-        return ChunkPlan(emit=CHUNKS[index] if index < len(CHUNKS) else LAST_CHUNK, lookahead=1)
+        return CHUNK
 
     @torch.inference_mode()
     def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: VocoderState) -> list[Sound]:
