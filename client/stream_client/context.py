@@ -198,4 +198,4 @@ class Context:
 
 
 def server_error(failed: Failed) -> ServerError:
-    return ServerError(failed.code, failed.message, failed.field, failed.limit, failed.retryable)
+    return ServerError(failed.code, failed.message, failed.field, failed.limit, failed.retryable, failed.retry_after)

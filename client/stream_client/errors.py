@@ -27,6 +27,7 @@ class ServerError(StreamError):
         field: str | None = None,
         limit: float | str | None = None,
         retryable: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(f"{message} ({code})")
         self.code = code
@@ -34,6 +35,7 @@ class ServerError(StreamError):
         self.field = field
         self.limit = limit
         self.retryable = retryable
+        self.retry_after = retry_after  # s, where the server could tell
 
 
 class ConnectionFailed(StreamError):

@@ -76,8 +76,10 @@ async def speak(
     """Speak `text` to a file, a loudspeaker, both or neither.
 
     Text given in pieces is sent as the pieces come, `interval_s` apart; a whole text is cut into words for that.
-    `flush` has each piece spoken at once, without waiting for what follows it.
+    `flush` has each piece spoken at once, without waiting for what follows it.  Where nobody listens along, it is
+    spoken as fast as the server can, unless `paced` is asked for.
     """
+    settings.setdefault("paced", play)
     sink = _sink(output, play)
     async with Client(url, headers=headers, clock=clock) as client:
         context = await client.start(**settings)

@@ -32,6 +32,7 @@ class Settings(TypedDict, total=False):
     temperature: float
     top_k: int
     use_cache: bool
+    paced: bool  # spoken as it is played (the default), or as fast as it is taken
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Done:
     words: int
     seed: int
     reason: str
+    underruns: int = 0  # by the server's reckoning
     timing: dict[str, float] = dataclasses.field(default_factory=dict)
     wall: float = 0.0
 
@@ -116,6 +118,7 @@ class Failed:
     field: str | None = None
     limit: float | str | None = None
     retryable: bool = False
+    retry_after: float | None = None  # s
 
 
 ServerMessage = Hello | Started | Packet | Mark | Done | Cancelled | Failed
