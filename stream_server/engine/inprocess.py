@@ -7,10 +7,13 @@ The thread shares the interpreter with the sockets and pays for it (15–29 % of
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import Command, Ready, Stop, Tick
 from stream_server.errors import EngineDead
+
+if TYPE_CHECKING:  # the front must not load torch
+    from stream_server.engine.core import EngineCore
 
 
 class InProcessEngine:
@@ -18,7 +21,7 @@ class InProcessEngine:
 
     restarts = False
 
-    def __init__(self, make_core: Callable[[], EngineCore]) -> None:
+    def __init__(self, make_core: "Callable[[], EngineCore]") -> None:
         self._make_core = make_core
         self._core: EngineCore | None = None
         self._outputs: asyncio.Queue[Ready | Tick | BaseException] = asyncio.Queue()

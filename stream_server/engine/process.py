@@ -12,10 +12,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
-from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import Command, Ready, Stop, Tick
 from stream_server.errors import EngineDead
+
+if TYPE_CHECKING:  # the front must not load torch
+    from stream_server.engine.core import EngineCore
 
 STOP_GRACE_S = 5.0
 
@@ -25,7 +28,7 @@ class ProcessEngine:
 
     restarts = True
 
-    def __init__(self, make_core: Callable[[], EngineCore]) -> None:
+    def __init__(self, make_core: "Callable[[], EngineCore]") -> None:
         self._make_core = make_core
         self._outputs: asyncio.Queue[Ready | Tick | EngineDead] = asyncio.Queue()
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
@@ -113,7 +116,7 @@ class Link:
             self.loop.call_soon_threadsafe(self.outputs.put_nowait, output)
 
 
-def engine_main(pipe: Connection, make_core: Callable[[], EngineCore]) -> None:
+def engine_main(pipe: Connection, make_core: "Callable[[], EngineCore]") -> None:
     """The child: commands are read on a thread, the core steps on the main one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to stop
     try:

@@ -48,7 +48,7 @@ async def test_a_whole_text_into_a_file(tmp_path: Path) -> None:
     assert report.rtf == report.generation_end_s / report.audio_s
     assert report.timing == {"queue": 0.001, "ttfa": 0.01}
     assert server.said("start") == [
-        {"type": "start", "context": "c1", "format": "pcm_s16le", "voice": "slt", "seed": 5}
+        {"type": "start", "context": "c1", "format": "pcm_s16le", "voice": "slt", "seed": 5, "paced": False}
     ]
 
 

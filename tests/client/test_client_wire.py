@@ -33,7 +33,7 @@ DONE = (
         ),
         (STARTED, Started("a", 1, "slt", "opus", 24000, 7, 156)),
         ('{"type":"mark","context":"a","word":"Hello","start":0,"end":5,"pts":1440}', Mark("a", "Hello", 0, 5, 1440)),
-        (DONE, Done("a", 48000, 50, 9, 7, "done", {"queue": 0.01, "ttfa": 1}, 2.5)),
+        (DONE, Done("a", 48000, 50, 9, 7, "done", 0, {"queue": 0.01, "ttfa": 1}, 2.5)),
         (
             '{"type":"cancelled","context":"a","sent":24000,"played":12000,"heard":"Hello there","unheard":" and"}',
             Cancelled("a", 24000, 12000, "Hello there", " and"),
