@@ -5,9 +5,8 @@ products behind them, weights lie as products with few rows read them, positions
 product in place, residuals are added by the product that makes them, keys and values are written side by side, rows
 attend together, and nothing is allocated.  Measured on an AVX-512 Xeon, one thread, batch 1: half the reference's time.
 
-Never fewer than two rows are multiplied: a product with one row takes another way through the BLAS and rounds
-otherwise, whereas from two rows on each row's numbers are the same in any company (MKL; measured, not promised by it).
-Knows no tokens: embedding is its owner's, and so is the meaning of what the head gives.
+A row's numbers are the same in any company (see `layout`).  Knows no tokens: embedding is its owner's, and so is the
+meaning of what the head gives.
 """
 
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stream_server.nn.kv_cache import KVCache
+from stream_server.nn.layout import FEWEST_ROWS
 from stream_server.nn.rope import angles
 from stream_server.nn.transformer import Block, Transformer
 
-FEWEST_ROWS = 2
 PADDING = 16  # columns, one of them in use: rows begin where the processor likes to read
 SPAN = 64  # positions: rows attend to the longest's length, rounded up to a multiple of this
 

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from stream_server.nn.conv import KERNEL, ConvNeXt
+from stream_server.nn.conv import PAST, ConvNeXt, Rows
 
 CHANNELS = 8
 
@@ -21,27 +21,29 @@ def block() -> ConvNeXt:
 @pytest.mark.parametrize("seed", range(5))
 def test_cut_anywhere(block: ConvNeXt, seed: int) -> None:
     rng, x = random.Random(seed), torch.randn(1, 50, CHANNELS)
-    history = torch.zeros(4, KERNEL - 1, CHANNELS)
+    history = torch.zeros(4, PAST, CHANNELS)
     slot, out, at = torch.tensor([2]), [], 0
     with torch.no_grad():
         whole = block(x)
         while at < 50:
             size = rng.randint(1, 7)
-            out.append(block(x[:, at : at + size], history, slot))
+            size = min(size, 50 - at)
+            out.append(block.stream(x[0, at : at + size], history, Rows(slot, [size])))
             at += size
-    torch.testing.assert_close(torch.cat(out, dim=1), whole)
+    torch.testing.assert_close(torch.cat(out), whole[0])
 
 
 def test_rows_live_separate_lives(block: ConvNeXt) -> None:
     x = torch.randn(3, 20, CHANNELS)
-    history = torch.zeros(5, KERNEL - 1, CHANNELS)
+    history = torch.zeros(5, PAST, CHANNELS)
     with torch.no_grad():
-        block(x[:, :10], history, torch.tensor([4, 0, 2]))
-        untouched = history[[1, 3]].clone()
-        swapped = block(x[[2, 0], 10:], history, torch.tensor([2, 4]))
+        pieces = torch.cat([x[0, :10], x[1, :3], x[2, :7]])
+        block.stream(pieces, history, Rows(torch.tensor([4, 0, 2]), [10, 3, 7]))
+        untouched = history[[0, 1, 3]].clone()
+        late = block.stream(torch.cat([x[2, 7:], x[0, 10:11]]), history, Rows(torch.tensor([2, 4]), [13, 1]))
         whole = block(x)
-    torch.testing.assert_close(swapped, whole[[2, 0], 10:])
-    torch.testing.assert_close(history[[1, 3]], untouched)
+    torch.testing.assert_close(late, torch.cat([whole[2, 7:], whole[0, 10:11]]))
+    torch.testing.assert_close(history[[0, 1, 3]], untouched)
 
 
 def test_the_future_never_changes_the_past(block: ConvNeXt) -> None:

@@ -6,13 +6,15 @@ given out one token late: that is the single token of lookahead.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from stream_server.models.lark import features, fsq
 from stream_server.models.lark.symbols import NUM_SYMBOLS
-from stream_server.nn.conv import KERNEL, ConvNeXt
+from stream_server.nn.conv import PAST, ConvNeXt, Rows
+from stream_server.nn.layout import in_company
 
 WIDE, NARROW = 256, 128  # channels at 25 Hz and at 100 Hz
 WIDE_BLOCKS, NARROW_BLOCKS = 4, 2
@@ -24,8 +26,8 @@ NO_CODE = -1  # the code that stands for "speech is over"
 class DecoderState:
     """What each slot remembers: the inputs of every block."""
 
-    wide: list[Tensor]  # 4 × [S, KERNEL - 1, 256]
-    narrow: list[Tensor]  # 2 × [S, KERNEL - 1, 128]
+    wide: list[Tensor]  # 4 × [S, PAST, 256]
+    narrow: list[Tensor]  # 2 × [S, PAST, 128]
 
     def reset(self, slots: Tensor) -> None:
         for history in (*self.wide, *self.narrow):
@@ -54,8 +56,8 @@ class Decoder(nn.Module):
 
     def allocate(self, num_slots: int) -> DecoderState:
         return DecoderState(
-            [torch.zeros(num_slots, KERNEL - 1, WIDE) for _ in self.wide],
-            [torch.zeros(num_slots, KERNEL - 1, NARROW) for _ in self.narrow],
+            [torch.zeros(num_slots, PAST, WIDE) for _ in self.wide],
+            [torch.zeros(num_slots, PAST, NARROW) for _ in self.narrow],
         )
 
     def embed(self, tokens: Tensor, voices: Tensor) -> Tensor:
@@ -69,12 +71,25 @@ class Decoder(nn.Module):
         around = torch.cat([table[symbols[..., i], i] for i in range(3)], dim=-1)  # [B, T, 192]
         return self.code(values) * spoken[..., None] + self.context(around) + self.voice(voices)[:, None]
 
-    def forward(self, x: Tensor, state: DecoderState | None = None, slots: Tensor | None = None) -> Tensor:
-        """Embedded tokens [B, T, WIDE] → frames [B, 4 T, 86] in features' own units, belonging to the tokens before."""
-        B, T, _ = x.shape
-        for index, block in enumerate(self.wide):
-            x = block(x, state.wide[index] if state else None, slots)
-        x = self.upsample(x).view(B, T * features.FRAMES_PER_TOKEN, NARROW)
-        for index, block in enumerate(self.narrow):
-            x = block(x, state.narrow[index] if state else None, slots)
+    def forward(self, x: Tensor) -> Tensor:
+        """Whole embedded utterances [B, T, WIDE] → frames [B, 4 T, 86] in features' own units, of the tokens before."""
+        for block in self.wide:
+            x = block(x)
+        x = self.upsample(x).view(x.shape[0], -1, NARROW)
+        for block in self.narrow:
+            x = block(x)
+        return self.frames(x)
+
+    def stream(self, x: Tensor, lengths: list[int], state: DecoderState, slots: Tensor) -> Tensor:
+        """Embedded tokens of all rows end to end, [sum of T, WIDE] → their frames [4 sum of T, 86]."""
+        rows = Rows(slots, lengths)
+        for block, history in zip(self.wide, state.wide):
+            x = cast(ConvNeXt, block).stream(x, history, rows)
+        x = in_company(self.upsample, x).view(-1, NARROW)
+        rows = Rows(slots, [length * features.FRAMES_PER_TOKEN for length in lengths])
+        for block, history in zip(self.narrow, state.narrow):
+            x = cast(ConvNeXt, block).stream(x, history, rows)
+        return self.frames(x)
+
+    def frames(self, x: Tensor) -> Tensor:
         return self.head(self.norm(x)) * self.scale + self.mean

@@ -10,6 +10,7 @@ The model is M. Morise et al., WORLD (2016); the pulses' closed form is textbook
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -72,43 +73,55 @@ class SourceFilter(nn.Module):
             seed=torch.zeros(num_slots, dtype=torch.int64),
         )
 
-    def forward(self, frames: Tensor, state: SynthState, slots: Tensor) -> Tensor:
-        """Frames [B, F, 86] → sound [B, F * hop], 10 ms behind the frames; moves `state` on."""
-        pulses, noise = self.excite(frames, state, slots)
-        source = torch.cat([state.source[slots][:, None], torch.stack([pulses, noise], dim=2)], dim=1)
-        state.source[slots] = source[:, -1]
+    def forward(self, frames: Tensor, counts: list[int], state: SynthState, slots: Tensor) -> list[Tensor]:
+        """All rows' frames end to end, [sum of F, 86] → each row's sound [F * hop], 10 ms behind; moves `state` on.
+
+        counts are the rows' F, at least 1 each; slots int64 [B].
+        """
+        ends = torch.from_numpy(np.cumsum(counts)) - 1
+        starts = ends + 1 - torch.tensor(counts)
+        source = torch.stack(self.excite(frames, counts, starts, ends, state, slots), dim=1)  # [sum of F, 2, hop]
+        before = torch.cat([source[:1], source[:-1]])
+        before[starts] = state.source[slots]
+        state.source[slots] = source[ends]
         # Frame f shapes the hops before and after its instant; the one after comes with frame f + 1, so what is
         # filtered now by frame f is hops f - 1 and f, and the frame's instant lies 10 ms back.
-        segments = torch.cat([source[:, :-1], source[:, 1:]], dim=-1) * self.window  # [B, F, 2, 2 hop]
-        spectra = torch.fft.rfft(segments, self.fft)
-        filters = self.filters(frames)
-        sound = torch.fft.irfft((spectra * filters).sum(2), self.fft) * self.gain  # [B, F, fft]
-        return self.overlap_add(sound, state, slots)
+        spectra = torch.fft.rfft(torch.cat([before, source], dim=-1) * self.window, self.fft)
+        sound = torch.fft.irfft((spectra * self.filters(frames)).sum(1), self.fft) * self.gain  # [sum of F, fft]
+        return self.overlap_add(sound, counts, state, slots)
 
-    def excite(self, frames: Tensor, state: SynthState, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit-power pulses and noise [B, F, hop] of the hops that end at these frames."""
-        B, F, _ = frames.shape
+    def excite(
+        self, frames: Tensor, counts: list[int], starts: Tensor, ends: Tensor, state: SynthState, slots: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Unit-power pulses and noise [sum of F, hop] of the hops that end at these frames."""
         log_f0 = frames[..., -2].clamp(3.5, 6.4)
-        started = state.hops[slots] > 0
-        before = torch.where(started, state.log_f0[slots], log_f0[:, 0])
-        state.log_f0[slots] = log_f0[:, -1]
-        before = torch.cat([before[:, None], log_f0[:, :-1]], dim=1)
+        before = torch.cat([log_f0[:1], log_f0[:-1]])
+        before[starts] = torch.where(state.hops[slots] > 0, state.log_f0[slots], log_f0[starts])
+        state.log_f0[slots] = log_f0[ends]
         ramp = torch.arange(1, self.hop + 1, dtype=torch.float64) / self.hop
-        f0 = torch.exp(before.double()[..., None] * (1 - ramp) + log_f0.double()[..., None] * ramp)  # [B, F, hop]
+        f0 = torch.exp(before.double()[:, None] * (1 - ramp) + log_f0.double()[:, None] * ramp)  # [sum of F, hop]
         advance = torch.cumsum(f0 / self.sample_rate, dim=-1)
-        phase = torch.empty_like(f0)
-        start = state.phase[slots]
-        for hop in range(F):  # carried hop by hop, so that the rounding does not depend on the cut
-            phase[:, hop] = start[:, None] + advance[:, hop]
-            start = phase[:, hop, -1] % 1.0
-        state.phase[slots] = start
-        first = state.hops[slots]
-        state.hops[slots] = first + F
-        index = (first * self.hop)[:, None] + torch.arange(F * self.hop)
-        return pulse_train(phase, f0, self.sample_rate), hash_noise(state.seed[slots], index).view(B, F, self.hop)
+        phase = self.carry(advance[:, -1].tolist(), counts, state, slots)[:, None] + advance
+        rows = torch.repeat_interleave(torch.tensor(counts))
+        hops = state.hops[slots][rows] + torch.arange(len(frames)) - starts[rows]
+        state.hops[slots] += torch.tensor(counts)
+        index = hops[:, None] * self.hop + torch.arange(self.hop)
+        return pulse_train(phase, f0, self.sample_rate), hash_noise(state.seed[slots][rows], index)
+
+    def carry(self, advances: list[float], counts: list[int], state: SynthState, slots: Tensor) -> Tensor:
+        """The phase at the beginning of each hop, [sum of F]; hop by hop, so that no cut can move its rounding."""
+        begun, at = [], 0
+        phases = state.phase[slots].tolist()
+        for row, count in enumerate(counts):
+            for advance in advances[at : at + count]:
+                begun.append(phases[row])
+                phases[row] = (phases[row] + advance) % 1.0
+            at += count
+        state.phase[slots] = torch.tensor(phases, dtype=torch.float64)
+        return torch.tensor(begun, dtype=torch.float64)
 
     def filters(self, frames: Tensor) -> Tensor:
-        """[B, F, 86] → complex [B, F, 2, bins]: minimum-phase filters of the pulses and of the noise."""
+        """[..., 86] → complex [..., 2, bins]: minimum-phase filters of the pulses and of the noise."""
         envelope, bands, voiced = (
             frames[..., : features.NUM_ENVELOPE],
             frames[..., features.NUM_ENVELOPE : -2],
@@ -123,14 +136,19 @@ class SourceFilter(nn.Module):
         powers = torch.stack([torch.log1p(-aperiodic), torch.log(aperiodic)], dim=-2) + log_power[..., None, :]
         return minimum_phase(0.5 * powers, self.fold)
 
-    def overlap_add(self, sound: Tensor, state: SynthState, slots: Tensor) -> Tensor:
-        B, F, size = sound.shape
-        out = torch.zeros(B, (F - 1) * self.hop + size)
-        out[:, : size - self.hop] = state.tail[slots]
-        for hop in range(F):
-            out[:, hop * self.hop : hop * self.hop + size] += sound[:, hop]
-        state.tail[slots] = out[:, F * self.hop :]
-        return out[:, : F * self.hop]
+    def overlap_add(self, sound: Tensor, counts: list[int], state: SynthState, slots: Tensor) -> list[Tensor]:
+        """Segments [sum of F, fft] → each row's finished sound [F * hop]."""
+        longest = max(counts)
+        segments = sound.new_zeros(len(counts), longest, self.fft)
+        for row, piece in enumerate(torch.split_with_sizes(sound, counts)):
+            segments[row, : len(piece)] = piece
+        out = sound.new_zeros(len(counts), (longest - 1) * self.hop + self.fft)
+        out[:, : self.fft - self.hop] = state.tail[slots]
+        for hop in range(longest):
+            out[:, hop * self.hop : hop * self.hop + self.fft] += segments[:, hop]
+        done = [count * self.hop for count in counts]
+        state.tail[slots] = torch.stack([row[end : end + self.fft - self.hop] for row, end in zip(out, done)])
+        return [row[:end] for row, end in zip(out, done)]
 
 
 def pulse_train(phase: Tensor, f0: Tensor, sample_rate: int) -> Tensor:

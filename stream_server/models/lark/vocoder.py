@@ -4,8 +4,6 @@ Speed is a matter of how fast the synthesiser walks over the frames, so it costs
 change in mid-word.  Both sampling rates are fed by the same frames.  One token of lookahead.
 """
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +16,7 @@ from stream_server.models.lark.features import FRAMES_PER_TOKEN
 from stream_server.models.lark.source_filter import SourceFilter, SynthState
 from stream_server.models.lark.symbols import EDGE_ID
 from stream_server.models.plan import ChunkPlan
+from stream_server.nn.layout import in_company
 
 SAMPLE_RATES = (24_000, 32_000)
 CHUNK = ChunkPlan(least=1, most=8, lookahead=1)
@@ -48,6 +47,9 @@ class Walk:
             self.position += self.speed
         if len(known):
             self.last = known[-1:].clone()
+        if self.speed == STEP and places and places[0] % STEP == 0:  # hop by frame: nothing lies between two
+            first = places[0] // STEP - base
+            return known[first : first + len(places)], self.starts(places)
         low = torch.tensor([place // STEP - base for place in places], dtype=torch.int64)
         high = (low + 1).clamp(max=max(0, len(known) - 1))
         part = torch.tensor([place % STEP / STEP for place in places])[:, None]
@@ -114,42 +116,35 @@ class LarkVocoder:
         return self.synths[state.walks[slot].sample_rate].hop
 
     def frames(self, slots: list[int], inputs: list[Tensor], state: VocoderState) -> list[Tensor]:
-        """Each row's frames [4 N_i, 86], rows of equal length computed together."""
-        found: dict[int, Tensor] = {}
-        for rows in alike(len(tokens) for tokens in inputs):
-            batch = torch.stack([inputs[row] for row in rows])
-            if batch.shape[1] == 0:
-                found |= {row: torch.zeros(0, self.decoder.mean.shape[0]) for row in rows}
-                continue
-            voices = torch.tensor([state.walks[slots[row]].voice for row in rows])
-            x = self.decoder.embed(batch, voices)
-            frames = self.decoder(x, state.decoder, torch.tensor([slots[row] for row in rows]))
-            frames[..., -1] = torch.sigmoid(frames[..., -1])
-            found |= dict(zip(rows, frames))
-        return [found[row] for row in range(len(slots))]
+        """Each row's frames [4 N_i, 86], all rows computed together."""
+        found = [torch.zeros(0, self.decoder.mean.shape[0])] * len(slots)
+        rows = [row for row, tokens in enumerate(inputs) if len(tokens)]
+        if not rows:
+            return found
+        lengths = [len(inputs[row]) for row in rows]
+        voices = [state.walks[slots[row]].voice for row in rows for _ in range(len(inputs[row]))]
+        tokens = torch.cat([inputs[row] for row in rows])
+        known = torch.cat([tokens, torch.tensor(voices)[:, None]], dim=1)
+        x = in_company(lambda each: self.decoder.embed(each[:, None, :-1], each[:, -1])[:, 0], known)
+        frames = self.decoder.stream(x, lengths, state.decoder, torch.tensor([slots[row] for row in rows]))
+        frames[..., -1] = torch.sigmoid(frames[..., -1])
+        for row, piece in zip(rows, torch.split_with_sizes(frames, [length * FRAMES_PER_TOKEN for length in lengths])):
+            found[row] = piece
+        return found
 
     def sound(self, slots: list[int], hops: list[Tensor], state: VocoderState) -> list[Tensor]:
-        """Each row's sound [hops * hop], rows of one rate and length computed together."""
-        found: dict[int, Tensor] = {}
-        rates = [state.walks[slot].sample_rate for slot in slots]
-        for rows in alike(zip(rates, map(len, hops))):
-            rate, count = rates[rows[0]], len(hops[rows[0]])
-            if count == 0:
-                found |= {row: torch.zeros(0) for row in rows}
-                continue
-            batch, index = torch.stack([hops[row] for row in rows]), torch.tensor([slots[row] for row in rows])
-            found |= dict(zip(rows, self.synths[rate](batch, state.synths[rate], index)))
-        return [found[row] for row in range(len(slots))]
+        """Each row's sound [hops * hop], rows of one rate computed together."""
+        found = [torch.zeros(0)] * len(slots)
+        for rate, synth in self.synths.items():
+            rows = [r for r, slot in enumerate(slots) if len(hops[r]) and state.walks[slot].sample_rate == rate]
+            if rows:
+                frames, counts = torch.cat([hops[row] for row in rows]), [len(hops[row]) for row in rows]
+                pieces = synth(frames, counts, state.synths[rate], torch.tensor([slots[row] for row in rows]))
+                for row, piece in zip(rows, pieces):
+                    found[row] = piece
+        return found
 
 
 def closing() -> Tensor:
     """The token after the last: no code, silence around."""
     return torch.tensor([[NO_CODE] + [EDGE_ID] * (TOKEN_COLUMNS - 1)])
-
-
-def alike(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Indices grouped by equal keys, in order of first appearance."""
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for index, key in enumerate(keys):
-        groups[key].append(index)
-    return list(groups.values())
