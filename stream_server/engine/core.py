@@ -102,8 +102,7 @@ class EngineCore:
         if plan.is_empty:
             return
         self.scheduler.took(seconds)
-        if plan.prefill or plan.extend:
-            return  # reading text is no part of the line that `Costs` knows
+        seconds -= result.reading_s  # no part of the line that `Costs` knows
         if self.costs is not None:
             self.costs.note(len(plan.decode), result.vocoded, seconds)
         if self.timings is not None:

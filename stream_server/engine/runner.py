@@ -48,6 +48,7 @@ class StepResult:
     sounds: dict[int, SoundResult] = field(default_factory=dict)
     tokens_at: float = 0.0  # when everything but the vocoder was done
     vocoded: int = 0  # tokens given to the vocoder
+    reading_s: float = 0.0  # spent on text: extending and prefilling
 
 
 class Runner:
@@ -62,13 +63,17 @@ class Runner:
     def run(self, plan: StepPlan) -> StepResult:
         """Prefill, extend, decode, vocode; the vocoder sees this step's tokens."""
         result = StepResult()
+        began = self.clock()
         if plan.extend:
             result.extended = {reading.sequence.id: self.extend(reading) for reading in plan.extend}
+        extended = self.clock()
         if plan.decode:
             result.decoded = self.collect(plan.decode, self.model.decode_step(slots(plan.decode), self.state))
+        decoded = self.clock()
         if plan.prefill:
             result.prefilled = self.prefill(plan.prefill)
         result.tokens_at = self.clock()
+        result.reading_s = (extended - began) + (result.tokens_at - decoded)
         ready = [v for v in plan.vocode if v.final or self.tokens[slot(v.sequence)].waiting]
         if ready:
             result.vocoded = sum(len(self.tokens[slot(v.sequence)].waiting) for v in ready)
