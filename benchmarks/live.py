@@ -17,37 +17,9 @@ from report import conclude, percentile, table
 from server import server
 from stream_client import speak
 from stream_client.speak import SpeakReport
+from texts import TEXTS
 
 WORD_S = 0.1
-TEXTS = (
-    "I had not planned to stay for long, but the village held me. The streets were narrow, the people were kind, "
-    "and every morning the bells rang across the water while the fishermen sorted what the night had given them.",
-    "Before you start, wash the rice until the water is clear. Then let it rest for twenty minutes, bring it slowly "
-    "to the boil, and leave the lid alone. Most mistakes in a kitchen are made by people who cannot wait.",
-    "Thank you for calling about your account. I can see that the payment arrived on Tuesday, so nothing is "
-    "overdue. If you would like a written confirmation, I will send one to your address today, and you should have "
-    "it by Friday.",
-    "The first thing to know about this river is that it never keeps its bed for long. Each spring it moves a "
-    "little further east, takes a field or a fence along, and leaves a strip of gravel where the children play.",
-    "Yes, that works, although there is a simpler way. Open the settings, choose the second page, and switch the "
-    "option off. After that the program will remember your choice, and you will not be asked again when you come "
-    "back tomorrow.",
-    "Long before there were clocks, people measured time by candles, by falling water, and by the length of a "
-    "shadow. None of these was exact, but nobody minded much, because nobody else had anything better to compare "
-    "them with in those days.",
-    "Good morning, and welcome aboard. We expect a calm crossing with light winds from the west. Breakfast is "
-    "served on the upper deck until ten, and the shop opens as soon as we have left the harbour. Please keep your "
-    "tickets ready.",
-    "Is it worth repairing an old bicycle? Usually it is. The frame outlives everything else, and the parts that "
-    "wear out are cheap. With a few good tools, an afternoon of patience, and some oil, it may carry you another "
-    "ten years.",
-    "My grandmother told stories as other people knit. She would begin in the middle, drop a thread, pick up three "
-    "more, and just when we were certain that she had lost her way, all of it came together in one warm and "
-    "finished piece.",
-    "The experiment was simple enough. Two groups of students read the same page, one in silence and one aloud. A "
-    "week later they were asked what they remembered, and the difference between the groups was larger than anyone "
-    "in the laboratory had expected.",
-)
 FLOORS = {"underruns": 0, "late_starts": 0}
 
 
@@ -57,8 +29,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="twelve words of one text, nothing kept")
     options = parser.parse_args()
     texts = [TEXTS[0].split()[:12]] if options.quick else [text.split() for text in TEXTS[: options.texts]]
-    with server() as url:
-        reports = [asyncio.run(listen(url, words, seed)) for seed, words in enumerate(texts)]
+    with server() as served:
+        reports = [asyncio.run(listen(served.url, words, seed)) for seed, words in enumerate(texts)]
     show(reports)
     conclude("live", summary(reports), FLOORS, keep=not options.quick)
 

@@ -1,5 +1,6 @@
 """A real server in a process of its own, on a free port, for as long as a benchmark needs it."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -8,24 +9,50 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from process import Process
 
 START_LIMIT_S = 120.0
+STOP_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    front: Process
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/v1/stream"
+
+    @property
+    def engine(self) -> Process:
+        """The front's largest child; the others are Python's own helpers."""
+        return max(self.front.children(), key=Process.memory_kib)
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics by its name and labels, as Prometheus would read them."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as reply:
+            lines = reply.read().decode().splitlines()
+        samples = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in samples}
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Yields the websocket's address once the server can speak."""
+def server(*flags: str, **environment: str) -> Iterator[Server]:
+    """Yields once it can speak.  `flags` are those of `stream-server serve`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port), "--log-level", "warning"]
-    process = subprocess.Popen(command)
+    command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port), "--log-level", "warning", *flags]
+    process = subprocess.Popen(command, env=os.environ | environment)
     try:
         wait_until_ready(process, f"http://127.0.0.1:{port}/ready")
-        yield f"ws://127.0.0.1:{port}/v1/stream"
+        yield Server(port, Process(process.pid))
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(STOP_LIMIT_S)
 
 
 def wait_until_ready(process: "subprocess.Popen[bytes]", url: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from lap import Lap, clocked, middle, timed, use_one_thread
 from report import conclude, percentile, table
+from texts import SENTENCES
 from torch import Tensor
 from utterance import Utterance
 
@@ -24,28 +25,6 @@ from stream_server.models.lark.lm import PointerLM
 from stream_server.models.lark.model import Lark, load
 from stream_server.offline import NO_LIMIT, read_words, run_to_end
 
-SENTENCES = (
-    "The old lighthouse keeper climbed the stairs slowly and lit the lamp.",
-    "My sister keeps three brown hens behind the house near the river.",
-    "We missed the early train because nobody had set the alarm clock.",
-    "Please leave the heavy boxes in the hall until the driver arrives.",
-    "A cold wind blew from the hills and shook the kitchen windows.",
-    "She answered every question calmly, then asked a better one in return.",
-    "The museum opens at ten, but the garden is open all night.",
-    "Put the kettle on while I look for the missing blue cup.",
-    "Our neighbour plays the cello softly whenever the evening turns to rain.",
-    "Most of the passengers slept through the storm and woke in harbour.",
-    "He wrote a short letter, folded it twice, and never sent it.",
-    "Could you tell me which of these roads leads to the station?",
-    "The bakery on the corner sells warm bread from six every morning.",
-    "After dinner they walked along the shore and talked about the future.",
-    "Nobody noticed the small mistake until the report had already been printed.",
-    "Two children were building a tall castle out of sand and shells.",
-    "The doctor said that rest and fresh air would do him good.",
-    "It snowed all week, so the village school stayed closed until Monday.",
-    "Your order has been packed and should reach you by Thursday afternoon.",
-    "Every spring the swallows return to the same barn beside our field.",
-)
 YARDSTICK_AT = 128  # position in the sequence, about the middle of what these sentences reach
 YARDSTICK_CALLS = 20  # averaged in one round
 FLOORS = {"rtf_p50": 0.30, "ttfa_p50_ms": 60}  # of the slower voice
