@@ -1,0 +1,224 @@
+"""How many can be spoken to at once: the largest load that a server carries, and how it behaves beyond.
+
+    python benchmarks/capacity.py [--quick] [--goal-ms 200] [--seconds 60] [--overload 3]
+
+A load is *carried* when over its whole time p95 TTFA is within the goal, nobody with a cushion of 60 ms has an
+underrun, nobody is refused, nothing fails, and the generator itself kept its time.  The largest is found by doubling
+and halving, confirmed over five minutes with other listeners, and then exceeded by a step to see what gives.
+
+Three arms, each on a server of its own:
+
+* `mixed`: live texts, every fifth listener interrupting.  This is the capacity we state.
+* `whole`: the same server, whole texts.
+* `one at a time`: whole texts, one sequence in the engine and the others waiting, nobody paced: what a lock around
+  the model does.  It is our own server with one slot, so protocol, weights and every tuned operation are the same and
+  the ratio is what serving together is worth.  Live texts would be unfair to it: the lock would be held while
+  somebody types.
+
+`--overload N` then puts N times the capacity on the server: those let in should not notice.
+Knows nothing of how a load is made (`load.py`) and looks at servers only from outside.
+"""
+
+import argparse
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from load import MIXED, Load, offer, warn
+from report import DOCS, conclude, table
+from server import server
+
+GOAL_MS = 200.0
+CLOSE_ENOUGH = 1.08  # between the largest load that was carried and the smallest that was not
+CONFIRM_S = 300.0
+CONFIRM_TRIES = 4
+BACK = 0.93  # where a load was not confirmed
+BEYOND = 1.15  # one step past what was confirmed
+OTHER_SEED = 2
+QUICK_S = 4.0
+COLUMNS = {  # of a point: its name in the figures and in the table
+    "load": "load",
+    "offered": "offered",
+    "speaking_mean": "speaking",
+    "speaking_peak": "peak",
+    "seconds": "s",
+    "streams": "streams",
+    "ttfa_p50_ms": "TTFA p50 ms",
+    "ttfa_p95_ms": "p95",
+    "ttfa_p99_ms": "p99",
+    "underruns": "underruns",
+    "streams_with_underruns": "of streams",
+    "stall_s": "stalled s",
+    "largest_stall_s": "longest s",
+    "starved": "starved",
+    "refusals": "refused",
+    "failures": "failed",
+    "lag_p99_ms": "own lag ms",
+    "generator_cpu": "own CPU",
+    "carried": "carried",
+}
+FLOORS = {"times_one_at_a_time": 6, "overload_underruns": 0}
+
+
+@dataclass(frozen=True)
+class Arm:
+    name: str
+    mix: dict[str, float]
+    start: float  # Erlang
+    flags: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+MIXED_ARM = Arm("mixed", MIXED, 4.0)
+WHOLE_ARM = Arm("whole", {"whole": 1.0}, 4.0)
+ONE_AT_A_TIME = Arm(
+    "one at a time",
+    {"whole": 1.0},
+    0.5,
+    ("--slots", "1"),
+    {"STREAM_SERVER_LIMITS__LEAD_S": "3600", "STREAM_SERVER_LIMITS__QUEUE": "1000"},
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--goal-ms", type=float, default=GOAL_MS, help="of p95 TTFA")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each load tried")
+    parser.add_argument("--overload", type=float, default=3.0, help="times the capacity; 0 leaves it out")
+    parser.add_argument("--report-played", action="store_true", help="clients tell the server what was played")
+    parser.add_argument("--quick", action="store_true", help="a few seconds of one load, nothing kept")
+    options = parser.parse_args()
+    seconds = QUICK_S if options.quick else options.seconds
+    load = Load(1.0, seconds, seconds / 6, report_played=options.report_played)
+    arms = [measure(arm, load, options) for arm in (MIXED_ARM, WHOLE_ARM, ONE_AT_A_TIME)]
+    figures = {"model": "lark", "goal_ms": options.goal_ms, **ratios(*arms), "arms": arms}
+    if options.overload:
+        figures |= overloaded(MIXED_ARM, replace(load, erlang=options.overload * max(1.0, arms[0]["capacity"])))
+    if not options.quick:
+        draw(arms, options.goal_ms)
+    conclude("capacity", figures, FLOORS, keep=not options.quick)
+
+
+# One arm.
+
+
+def measure(arm: Arm, load: Load, options: argparse.Namespace) -> dict[str, Any]:
+    points: list[dict[str, Any]] = []
+
+    def carries(tried: Load) -> bool:
+        point = offer(served.url, tried)
+        point["carried"] = carried(point, options.goal_ms)
+        points.append(point)
+        print(f"{arm.name}, {tried.erlang:.2f} Erlang for {tried.seconds:g} s: {described(point)}", flush=True)
+        warn(point)
+        return point["carried"]
+
+    with server(*arm.flags, **arm.environment) as served:
+        load = replace(load, mix=arm.mix)
+        if options.quick:
+            found = float(carries(load))
+        else:
+            found = search(lambda erlang: carries(replace(load, erlang=erlang)), arm.start)
+            longer = replace(load, seconds=CONFIRM_S, seed=OTHER_SEED)
+            found = confirmed(lambda erlang: carries(replace(longer, erlang=erlang)), found)
+            carries(replace(load, erlang=(found or arm.start) * BEYOND))
+    points.sort(key=lambda point: point["load"])
+    rows = [[point.get(name, "-") for name in COLUMNS] for point in points]
+    table(arm.name, list(COLUMNS.values()), rows)
+    kept = [{name: point[name] for name in COLUMNS if name in point} for point in points]
+    return {"arm": arm.name, "capacity": found, "points": kept}
+
+
+def carried(point: dict[str, Any], goal_ms: float) -> bool:
+    clean = not any(point[count] for count in ("underruns", "refusals", "failures", "after_cancel", "holes"))
+    return clean and point["valid"] and point.get("ttfa_p95_ms", float("inf")) <= goal_ms
+
+
+def search(carries: Callable[[float], bool], start: float) -> float:
+    """The largest load carried, within CLOSE_ENOUGH; 0 where even a sixteenth of the start is too much."""
+    low, high = 0.0, start
+    while carries(high):
+        low, high = high, high * 2
+    while low == 0.0 and high > start / 16:
+        high /= 2
+        if carries(high):
+            low, high = high, high * 2
+    while low and high / low > CLOSE_ENOUGH:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if carries(middle) else (low, middle)
+    return low
+
+
+def confirmed(carries: Callable[[float], bool], found: float) -> float:
+    """A little less until a long trial holds; 0 where none did."""
+    for attempt in range(CONFIRM_TRIES):
+        if found and carries(found * BACK**attempt):
+            return found * BACK**attempt
+    return 0.0
+
+
+# Beyond.
+
+
+def overloaded(arm: Arm, load: Load) -> dict[str, Any]:
+    """Far too many: are those let in served as if they were alone, and the others told quickly?"""
+    with server(*arm.flags, **arm.environment) as served:
+        point = offer(served.url, replace(load, mix=arm.mix))
+    warn(point)
+    names = ("load", "streams", "refusals", "refusal_p50_ms", "refusal_max_ms", "retry_after_s", "ttfa_p95_ms")
+    names += ("queue_max_ms", "underruns", "streams_with_underruns", "stall_s", "failures", "speaking_mean")
+    found = {name: point[name] for name in names if name in point}
+    table("overloaded; those who were let in", ["", "value"], list(found.items()))
+    return {"overload": found, "overload_underruns": point["underruns"]}
+
+
+# Telling.
+
+
+def ratios(mixed: dict[str, Any], whole: dict[str, Any], alone: dict[str, Any]) -> dict[str, float]:
+    found = {"capacity": mixed["capacity"], "capacity_whole": whole["capacity"]}
+    found["capacity_one_at_a_time"] = alone["capacity"]
+    if alone["capacity"]:
+        found["times_one_at_a_time"] = whole["capacity"] / alone["capacity"]
+    return found
+
+
+def described(point: dict[str, Any]) -> str:
+    ttfa = f"p95 TTFA {point['ttfa_p95_ms']:.0f} ms" if "ttfa_p95_ms" in point else "no sound"
+    counts = ", ".join(f"{point[count]} {count}" for count in ("underruns", "refusals", "failures"))
+    return f"{ttfa}, {counts}: {'carried' if point['carried'] else 'too much'}"
+
+
+def draw(arms: list[dict[str, Any]], goal_ms: float) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        print("\nmatplotlib is not installed: no picture")
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 5.6), sharex=True, layout="constrained")
+    for arm, colour in zip(arms, ("tab:blue", "tab:green", "tab:orange")):
+        points = [point for point in arm["points"] if "ttfa_p95_ms" in point]
+        loads = [point["load"] for point in points]
+        upper.plot(loads, [point["ttfa_p95_ms"] for point in points], "o-", color=colour, label=arm["arm"])
+        shares = [100 * point["streams_with_underruns"] / point["streams"] for point in points]
+        lower.plot(loads, shares, "o-", color=colour)
+        upper.axvline(arm["capacity"], color=colour, linewidth=0.8, linestyle=":")
+    upper.axhline(goal_ms, color="grey", linewidth=0.8)
+    upper.set(yscale="log", ylabel="p95 TTFA, ms")
+    upper.set_title("Load and what the listeners notice; dotted: capacity")
+    upper.legend(fontsize=8)
+    lower.set(xlabel="load, Erlang (streams at real time)", ylabel="% of streams with an underrun")
+    lower.set_xscale("log", base=2)
+    lower.xaxis.set_major_formatter("{x:g}")
+    for axes in (upper, lower):
+        axes.grid(True, which="major", alpha=0.3)
+    figure.savefig(DOCS / "capacity.png", dpi=120)
+    print(f"\nthe curve: {(DOCS / 'capacity.png').relative_to(DOCS.parent)}")
+
+
+if __name__ == "__main__":
+    main()
