@@ -18,9 +18,9 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import accumulate
 from multiprocessing import get_context
@@ -106,9 +106,16 @@ def visit(draw: random.Random, mix: dict[str, float], at: float) -> Visit:
 
 
 def offer(url: str, load: Load) -> dict[str, Any]:
-    """Put the load on a server, from a process of its own; → the figures."""
+    """Put the load on a server; → the figures."""
+    with offering(url, load) as figures:
+        return figures.result()
+
+
+@contextmanager
+def offering(url: str, load: Load) -> Iterator[Future[dict[str, Any]]]:
+    """The same in the background; in any case the load comes from a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(run, url, load).result()
+        yield pool.submit(run, url, load)
 
 
 def run(url: str, load: Load) -> dict[str, Any]:
@@ -155,6 +162,7 @@ def summary(load: Load, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "report_played": load.report_played,
         "streams": len(outcomes),
         "ends": dict(Counter(outcome.end for outcome in outcomes)),
+        "audio_s": sum(outcome.audio_s for outcome in outcomes),
         "offered": offered(load, heard),
         **speaking(load, heard),
         **spread("ttfa", [outcome.ttfa for outcome in counted if outcome.ttfa is not None]),
@@ -173,7 +181,8 @@ def summary(load: Load, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         **spread("cancel", cancels),
         "after_cancel": sum(outcome.after_cancel for outcome in outcomes),
         "queue_max_ms": max((o.timing.get("queue", 0.0) for o in outcomes), default=0.0) * 1000,
-        "timing_p50_ms": median_timing(counted),
+        "timing_p50_ms": timing(counted, 0.50),
+        "timing_p95_ms": timing(counted, 0.95),
         **spread("lag", lags),
         "valid": percentile(lags, 0.99) <= LAG_LIMIT_S,
     }
@@ -204,9 +213,10 @@ def speaking(load: Load, heard: Sequence[Outcome]) -> dict[str, float]:
     }
 
 
-def median_timing(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    timings = [outcome.timing for outcome in outcomes if outcome.timing]
-    return {part: median(timing[part] for timing in timings) * 1000 for part in timings[0]} if timings else {}
+def timing(outcomes: Sequence[Outcome], share: float) -> dict[str, float]:
+    """The server's own split of its TTFA, each part's percentile by itself."""
+    told = [outcome.timing for outcome in outcomes if outcome.timing]
+    return {part: percentile([one[part] for one in told], share) * 1000 for part in (told[0] if told else ())}
 
 
 def show(figures: dict[str, Any]) -> None:
