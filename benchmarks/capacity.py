@@ -30,6 +30,8 @@ from report import DOCS, conclude, table
 from server import server
 
 GOAL_MS = 200.0
+FEWEST_STREAMS = 30  # of a load tried
+SPEECH_S = 8.0  # that a listener hears, about
 CLOSE_ENOUGH = 1.08  # between the largest load that was carried and the smallest that was not
 CONFIRM_S = 300.0
 CONFIRM_TRIES = 4
@@ -70,31 +72,32 @@ class Arm:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-MIXED_ARM = Arm("mixed", MIXED, 4.0)
-WHOLE_ARM = Arm("whole", {"whole": 1.0}, 4.0)
-ONE_AT_A_TIME = Arm(
-    "one at a time",
-    {"whole": 1.0},
-    0.5,
-    ("--slots", "1"),
-    {"STREAM_SERVER_LIMITS__LEAD_S": "3600", "STREAM_SERVER_LIMITS__QUEUE": "1000"},
+WHOLE = {"whole": 1.0}
+UNPACED = {"STREAM_SERVER_LIMITS__LEAD_S": "3600", "STREAM_SERVER_LIMITS__QUEUE": "1000"}
+ARMS = (
+    Arm("mixed", MIXED, 16.0),
+    Arm("whole", WHOLE, 16.0),
+    Arm("one at a time", WHOLE, 2.0, ("--slots", "1"), UNPACED),
 )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--goal-ms", type=float, default=GOAL_MS, help="of p95 TTFA")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each load tried")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each load tried, or more where few come")
+    parser.add_argument("--arms", nargs="+", choices=[arm.name for arm in ARMS], help="these alone; all by default")
     parser.add_argument("--overload", type=float, default=3.0, help="times the capacity; 0 leaves it out")
     parser.add_argument("--report-played", action="store_true", help="clients tell the server what was played")
     parser.add_argument("--quick", action="store_true", help="a few seconds of one load, nothing kept")
     options = parser.parse_args()
     seconds = QUICK_S if options.quick else options.seconds
     load = Load(1.0, seconds, seconds / 6, report_played=options.report_played)
-    arms = [measure(arm, load, options) for arm in (MIXED_ARM, WHOLE_ARM, ONE_AT_A_TIME)]
-    figures = {"model": "lark", "goal_ms": options.goal_ms, **ratios(*arms), "arms": arms}
+    chosen = [arm for arm in ARMS if arm.name in (options.arms or arm.name)]
+    arms = {arm.name: measure(arm, load, options) for arm in chosen}
+    figures = {"model": "lark", "goal_ms": options.goal_ms, **capacities(arms), "arms": arms}
     if options.overload:
-        figures |= overloaded(MIXED_ARM, replace(load, erlang=options.overload * max(1.0, arms[0]["capacity"])))
+        first = chosen[0]
+        figures |= overloaded(first, replace(load, erlang=options.overload * max(1.0, arms[first.name]["capacity"])))
     if not options.quick:
         draw(arms, options.goal_ms)
     conclude("capacity", figures, FLOORS, keep=not options.quick)
@@ -119,15 +122,21 @@ def measure(arm: Arm, load: Load, options: argparse.Namespace) -> dict[str, Any]
         if options.quick:
             found = float(carries(load))
         else:
-            found = search(lambda erlang: carries(replace(load, erlang=erlang)), arm.start)
+            found = search(lambda erlang: carries(lasting(load, erlang)), arm.start)
             longer = replace(load, seconds=CONFIRM_S, seed=OTHER_SEED)
-            found = confirmed(lambda erlang: carries(replace(longer, erlang=erlang)), found)
-            carries(replace(load, erlang=(found or arm.start) * BEYOND))
+            found = confirmed(lambda erlang: carries(lasting(longer, erlang)), found)
+            carries(lasting(load, (found or arm.start) * BEYOND))
     points.sort(key=lambda point: point["load"])
     rows = [[point.get(name, "-") for name in COLUMNS] for point in points]
     table(arm.name, list(COLUMNS.values()), rows)
     kept = [{name: point[name] for name in COLUMNS if name in point} for point in points]
-    return {"arm": arm.name, "capacity": found, "points": kept}
+    return {"capacity": found, "points": kept}
+
+
+def lasting(load: Load, erlang: float) -> Load:
+    """Where few listeners come, long enough for a percentile of theirs to mean something."""
+    seconds = max(load.seconds, FEWEST_STREAMS * SPEECH_S / erlang)
+    return replace(load, erlang=erlang, seconds=seconds, warm_up=seconds / 6)
 
 
 def carried(point: dict[str, Any], goal_ms: float) -> bool:
@@ -176,11 +185,10 @@ def overloaded(arm: Arm, load: Load) -> dict[str, Any]:
 # Telling.
 
 
-def ratios(mixed: dict[str, Any], whole: dict[str, Any], alone: dict[str, Any]) -> dict[str, float]:
-    found = {"capacity": mixed["capacity"], "capacity_whole": whole["capacity"]}
-    found["capacity_one_at_a_time"] = alone["capacity"]
-    if alone["capacity"]:
-        found["times_one_at_a_time"] = whole["capacity"] / alone["capacity"]
+def capacities(arms: dict[str, dict[str, Any]]) -> dict[str, float]:
+    found = {("capacity_" + name).replace(" ", "_"): arm["capacity"] for name, arm in arms.items()}
+    if found.get("capacity_one_at_a_time") and "capacity_whole" in found:
+        found["times_one_at_a_time"] = found["capacity_whole"] / found["capacity_one_at_a_time"]
     return found
 
 
@@ -190,7 +198,7 @@ def described(point: dict[str, Any]) -> str:
     return f"{ttfa}, {counts}: {'carried' if point['carried'] else 'too much'}"
 
 
-def draw(arms: list[dict[str, Any]], goal_ms: float) -> None:
+def draw(arms: dict[str, dict[str, Any]], goal_ms: float) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         print("\nmatplotlib is not installed: no picture")
         return
@@ -200,10 +208,10 @@ def draw(arms: list[dict[str, Any]], goal_ms: float) -> None:
     from matplotlib import pyplot as plt
 
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 5.6), sharex=True, layout="constrained")
-    for arm, colour in zip(arms, ("tab:blue", "tab:green", "tab:orange")):
+    for (name, arm), colour in zip(arms.items(), ("tab:blue", "tab:green", "tab:orange")):
         points = [point for point in arm["points"] if "ttfa_p95_ms" in point]
         loads = [point["load"] for point in points]
-        upper.plot(loads, [point["ttfa_p95_ms"] for point in points], "o-", color=colour, label=arm["arm"])
+        upper.plot(loads, [point["ttfa_p95_ms"] for point in points], "o-", color=colour, label=name)
         shares = [100 * point["streams_with_underruns"] / point["streams"] for point in points]
         lower.plot(loads, shares, "o-", color=colour)
         upper.axvline(arm["capacity"], color=colour, linewidth=0.8, linestyle=":")

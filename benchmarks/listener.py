@@ -13,9 +13,9 @@ Kinds:
 
 **Whose gap it is.**  A live text could be the cause of a gap itself, so it is written a little faster than the voices
 speak (180 to 195 words a minute), and the opening keeps it ahead.  Should speech catch up all the same, a gap is
-`starved`, and no underrun, only if the text it needed was sent less than GRACE_S before the sound was due: the word
-being spoken and the LOOKAHEAD words behind it, by which the server decides how to read it.  Every other gap is an
-underrun of the server's.
+`starved`, and no underrun, only if text it needed came after the opening and less than GRACE_S before the sound was
+due: the word being spoken or one of the LOOKAHEAD words behind it, by which the server decides how to read it.  Every
+other gap is an underrun of the server's.
 
 Does not know how the packets sound, nor what other listeners do.
 """
@@ -107,7 +107,7 @@ class Listener:
         self.url, self.visit, self.report_played = url, visit, report_played
         self.outcome = Outcome(visit)
         self.meter = GapMeter(RATE, cushion_s)
-        self.typed: list[float] = []  # when each word was sent
+        self.typed: list[float] = []  # when each word was sent; the opening's always
         self.spoken = 0  # words begun, by the server's marks
         self.sequence = self.pts = 0  # that the next packet should bear
         self.last_arrival = 0.0
@@ -154,7 +154,7 @@ class Listener:
         first = OPENING if self.visit.kind in ("live", "barge") else len(words)
         began = self.outcome.text_at = monotonic()
         await socket.send(command("text", NAME, text="".join(words[:first])))
-        self.typed += [began] * first
+        self.typed += [float("-inf")] * first  # no excuse for a gap: speech began knowing it
         for number, word in enumerate(words[first:], 1):
             await self.sleep_until(began + number * 60 / TEXT_WPM)
             await socket.send(command("text", NAME, text=word))

@@ -27,7 +27,7 @@ FLOORS = {"rtf_p50": 0.30}  # of the slower voice
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--load", type=float, default=last_figure("capacity", "capacity") or 16.0, help="Erlang")
+    parser.add_argument("--load", type=float, default=last_figure("capacity", "capacity_mixed") or 16.0, help="Erlang")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each load")
     parser.add_argument("--quick", action="store_true", help="two sentences, a few seconds, nothing kept")
     options = parser.parse_args()

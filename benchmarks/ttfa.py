@@ -31,7 +31,7 @@ FLOORS = {"direct_p50_ms": 60, "idle_over_direct": 1.25, "half_load_p95_over_idl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--load", type=float, default=last_figure("capacity", "capacity") or 16.0, help="Erlang")
+    parser.add_argument("--load", type=float, default=last_figure("capacity", "capacity_mixed") or 16.0, help="Erlang")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the half load")
     parser.add_argument("--quick", action="store_true", help="two sentences, a few seconds, nothing kept")
     options = parser.parse_args()
