@@ -8,8 +8,9 @@ Kinds:
 * `live`: text as a chat bot writes it, OPENING words at once and then word by word at TEXT_WPM.
 * `barge`: the same, but the listener interrupts after a share of what there would be to hear.
 * `whole`: the whole text in one message.
-* `slow`: a whole text as raw PCM, and after a second of speech nothing is read from the socket for PAUSE_S, with a
-  small receive buffer, so that the server feels it.  What such a listener misses is its own doing and not counted.
+* `slow`: a long text as raw PCM, and after a second of speech nothing is read from the socket for PAUSE_S, with a
+  small receive buffer: a server that sends ahead feels it once the kernel's buffers are full, half a megabyte or ten
+  seconds later.  What such a listener misses is its own doing and not counted.
 
 **Whose gap it is.**  A live text could be the cause of a gap itself, so it is written a little faster than the voices
 speak (180 to 195 words a minute), and the opening keeps it ahead.  Should speech catch up all the same, a gap is
@@ -45,6 +46,7 @@ GRACE_S = 0.2
 REPORT_S = 0.2  # between two reports of what was played
 PAUSE_S = 4.0
 RECEIVE_BUFFER = 8192  # bytes, of a slow listener
+SEGMENT = 1400  # bytes
 SILENCE_S = 0.3  # for which a cancelled context is watched
 PATIENCE_S = 30.0  # with a server that does not open the socket
 
@@ -277,10 +279,14 @@ class Listener:
 
 
 def small_socket(url: str) -> socket.socket:
-    """Connected, with a receive buffer that fills in no time; it has to be small before the connection is made."""
+    """Connected, with a receive buffer that fills in no time; it has to be small before the connection is made.
+
+    Segments are those of a real network: with the loopback's, of 64 KiB, the server's kernel would buffer megabytes.
+    """
     place = urlsplit(url)
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
     made.connect((place.hostname, place.port))
     made.setblocking(False)
     return made

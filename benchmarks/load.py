@@ -37,7 +37,9 @@ CUSHION_S = 0.060
 LAG_LIMIT_S = 0.020
 DRAIN_S = 90.0  # for those who came last to be served
 MOST_SENTENCES = 3  # of twelve words
+SLOW_SENTENCES = 8
 BARGE_SHARES = (0.1, 0.7)  # of the speech, between which a listener interrupts
+QUICK = (12.0, 10.0, dict.fromkeys(KINDS, 0.25))  # Erlang, seconds, shares
 FLOORS = {"underruns": 0, "failures": 0, "after_cancel": 0, "lag_p99_ms": LAG_LIMIT_S * 1000}
 
 
@@ -95,9 +97,9 @@ def visits(load: Load) -> list[Visit]:
 
 
 def visit(draw: random.Random, mix: dict[str, float], at: float) -> Visit:
-    """Who interrupts was being told something long."""
+    """Who interrupts was being told something long; who reads slowly even more, or no buffer would ever be full."""
     [kind] = draw.choices(list(mix), list(mix.values()))
-    sentences = MOST_SENTENCES if kind == "barge" else draw.randint(1, MOST_SENTENCES)
+    sentences = {"barge": MOST_SENTENCES, "slow": SLOW_SENTENCES}.get(kind) or draw.randint(1, MOST_SENTENCES)
     share = draw.uniform(*BARGE_SHARES) if kind == "barge" else 1.0
     return Visit(at, kind, " ".join(draw.sample(SENTENCES, sentences)), draw.getrandbits(31), share)
 
