@@ -65,8 +65,17 @@ def main() -> None:
     parser.add_argument("--report-played", action="store_true", help="tell the server what was played, every 200 ms")
     parser.add_argument("--quick", action="store_true", help="every kind for ten seconds, nothing kept")
     options = parser.parse_args()
-    seconds, mix = (10.0, dict.fromkeys(KINDS, 0.25)) if options.quick else (options.seconds, options.mix)
-    load = Load(options.load, seconds, seconds / 6, mix, options.seed, options.cushion_ms / 1000, options.report_played)
+    if options.quick:
+        options.load, options.seconds, options.mix = QUICK
+    load = Load(
+        erlang=options.load,
+        seconds=options.seconds,
+        warm_up=options.seconds / 6,
+        mix=options.mix,
+        seed=options.seed,
+        cushion_s=options.cushion_ms / 1000,
+        report_played=options.report_played,
+    )
     with nullcontext() if options.url else server() as started:
         figures = offer(options.url or started.url, load)
     show(figures)
