@@ -179,7 +179,7 @@ class World:
     def come(self, id: int, words: int) -> None:
         """A listener's first word; the others follow as they are written."""
         try:
-            self.admission.enter(self.slots if self.cap is not None else self.core.load.capacity)
+            self.admission.enter(self.core.load.capacity)
         except Overloaded:
             self.refused += 1
             return

@@ -23,7 +23,7 @@ class Limits:
     segment_chars: int = 400  # a sentence longer than this is cut at the best place before
     # The whole server: past these it is overloaded.
     connections: int = 256
-    streams: int | None = None  # contexts spoken at once; None: as many as this machine was found to serve
+    streams: int | None = None  # contexts served at once, whatever comes of it; None: as many as this machine can
     queue: int = 64  # sequences waiting for a slot
     # The engine.
     stall_s: float = 0.2  # without a sign of life while there is work: it counts as dead

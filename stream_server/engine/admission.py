@@ -12,7 +12,7 @@ REMEMBER = 0.9  # of the mean stay, at each end
 
 
 class Admission:
-    """`limit` is an operator's own bound on contexts; without it the engine's reckoning alone decides."""
+    """`limit` is an operator's own number of contexts, taken at its word; without it the engine's reckoning decides."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
@@ -20,7 +20,7 @@ class Admission:
         self._stay = USUAL_STAY_S
 
     def room(self, capacity: int) -> int:
-        return min(capacity, self.limit if self.limit is not None else capacity)
+        return capacity if self.limit is None else self.limit
 
     def enter(self, capacity: int) -> None:
         """Raises `Overloaded`, saying when to come back, where `capacity` is taken."""

@@ -32,6 +32,7 @@ def test_an_operators_limit_is_one_whatever_the_machine_could_do() -> None:
     door.enter(50)
     with pytest.raises(Overloaded):
         door.enter(50)
+    assert Admission(limit=70).room(50) == 70
 
 
 def test_the_wait_is_the_mean_stay_shared_by_those_inside() -> None:
