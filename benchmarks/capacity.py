@@ -10,10 +10,8 @@ Three arms, each on a server of its own:
 
 * `mixed`: live texts, every fifth listener interrupting.  This is the capacity we state.
 * `whole`: the same server, whole texts.
-* `one at a time`: whole texts, one sequence in the engine and the others waiting, nobody paced: what a lock around
-  the model does.  It is our own server with one slot, so protocol, weights and every tuned operation are the same and
-  the ratio is what serving together is worth.  Live texts would be unfair to it: the lock would be held while
-  somebody types.
+* `one at a time`: whole texts on the server of `one_at_a_time.py`, which is ours with a lock around the model.  Live
+  texts would be unfair to it: the lock would be held while somebody types.
 
 `--overload N` then puts N times the capacity on the server: those let in should not notice.
 Knows nothing of how a load is made (`load.py`) and looks at servers only from outside.
@@ -21,13 +19,14 @@ Knows nothing of how a load is made (`load.py`) and looks at servers only from o
 
 import argparse
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from load import MIXED, Load, offer, warn
 from report import DOCS, conclude, table
-from server import server
+from server import SERVE, server
 
 GOAL_MS = 200.0
 FEWEST_STREAMS = 30  # of a load tried
@@ -68,20 +67,15 @@ class Arm:
     name: str
     mix: dict[str, float]
     start: float  # Erlang
-    flags: tuple[str, ...] = ()
-    environment: dict[str, str] = field(default_factory=dict)
+    program: Sequence[str] = SERVE
 
 
 WHOLE = {"whole": 1.0}
-UNPACED = {
-    "STREAM_SERVER_LIMITS__LEAD_S": "3600",
-    "STREAM_SERVER_LIMITS__STREAMS": "1000",
-    "STREAM_SERVER_LIMITS__QUEUE": "1000",
-}
+BASELINE = (str(Path(__file__).with_name("one_at_a_time.py")),)
 ARMS = (
     Arm("mixed", MIXED, 16.0),
     Arm("whole", WHOLE, 16.0),
-    Arm("one at a time", WHOLE, 2.0, ("--slots", "1"), UNPACED),
+    Arm("one at a time", WHOLE, 2.0, BASELINE),
 )
 
 
@@ -121,7 +115,7 @@ def measure(arm: Arm, load: Load, options: argparse.Namespace) -> dict[str, Any]
         warn(point)
         return point["carried"]
 
-    with server(*arm.flags, **arm.environment) as served:
+    with server(arm.program) as served:
         load = replace(load, mix=arm.mix)
         if options.quick:
             found = float(carries(load))
@@ -176,7 +170,7 @@ def confirmed(carries: Callable[[float], bool], found: float) -> float:
 
 def overloaded(arm: Arm, load: Load) -> dict[str, Any]:
     """Far too many: are those let in served as if they were alone, and the others told quickly?"""
-    with server(*arm.flags, **arm.environment) as served:
+    with server(arm.program) as served:
         point = offer(served.url, replace(load, mix=arm.mix))
     warn(point)
     names = ("load", "streams", "refusals", "refusal_p50_ms", "refusal_max_ms", "retry_after_s", "ttfa_p95_ms")

@@ -1,18 +1,18 @@
 """A real server in a process of its own, on a free port, for as long as a benchmark needs it."""
 
-import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from process import Process
 
+SERVE = ("-m", "stream_server", "serve", "--log-level", "warning")
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 20.0
 
@@ -40,13 +40,12 @@ class Server:
 
 
 @contextmanager
-def server(*flags: str, **environment: str) -> Iterator[Server]:
-    """Yields once it can speak.  `flags` are those of `stream-server serve`."""
+def server(program: Sequence[str] = SERVE) -> Iterator[Server]:
+    """Yields once it can speak.  `program` is Python's arguments, but for the port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port), "--log-level", "warning", *flags]
-    process = subprocess.Popen(command, env=os.environ | environment)
+    process = subprocess.Popen([sys.executable, *program, "--port", str(port)])
     try:
         wait_until_ready(process, f"http://127.0.0.1:{port}/ready")
         yield Server(port, Process(process.pid))
