@@ -9,6 +9,7 @@ A row's numbers are the same in any company (see `layout`).  Knows no tokens: em
 meaning of what the head gives.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -37,11 +38,12 @@ class Layer:
 
 
 class Space:
-    """Buffers for a step of `rows`, and the views into them that the step uses."""
+    """Buffers for a step of `rows` on one cache, and the views into both that the step uses."""
 
     def __init__(self, rows: int, step: "DecodeStep", cache: KVCache) -> None:
         full = max(rows, FEWEST_ROWS)
         H, G, D, width = step.heads, step.kv_heads, step.head_dim, step.width
+        self.cache = cache
         # One more column than x, whose square is what the norm's epsilon adds to the sum of squares.
         self.padded = torch.zeros(full, width + PADDING)
         self.padded[:, width] = (step.eps * width) ** 0.5
@@ -50,23 +52,31 @@ class Space:
         self.length = torch.zeros(full, 1)
         self.qkv = torch.zeros(full, (H + 2 * G) * D)
         self.turned = torch.view_as_complex(self.qkv[:rows, : (H + G) * D].view(rows, H + G, D // 2, 2))
-        self.q = self.qkv[:rows, : H * D].view(rows, G, H // G, D)
+        self.q = self.qkv[:rows, : H * D].view(rows, H, D)
+        self.grouped_q = self.q.view(rows, G, H // G, D)
         self.kv = self.qkv[:rows, H * D :]
+        self.heard = self.y[:rows].view(rows, H, D)
         self.gate_up = torch.zeros(full, 2 * step.hidden)
         self.gate, self.up = self.gate_up.chunk(2, dim=1)
         self.wide = torch.zeros(full, step.hidden)
         self.logits = torch.zeros(full, step.head.shape[1])
-        self.views: Views | None = None
+        self.given = self.x[:rows], self.logits[:rows]
+        self.written = [layer.view(-1, 2 * G * D) for layer in cache.data]
+        self.neighbours: tuple[list[int], int] | None = None  # slots and span that `views` are of
+        self.views: list[tuple[Tensor, Tensor]] = []
 
+    def rows(self, slots: list[int], places: Tensor, span: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each layer's keys and values, once the layer's new ones are written.
 
-@dataclass
-class Views:
-    """Neighbouring slots' keys and values, layer by layer; good for as long as the same slots step together."""
-
-    slots: list[int]
-    span: int
-    cache: KVCache
-    layers: list[tuple[Tensor, Tensor]]  # [B, G, span, D] each
+        Where the slots are neighbours in order nothing is gathered, and the views last for as long as they step
+        together.
+        """
+        if slots != list(range(slots[0], slots[0] + len(slots))):
+            return (keys_and_values(layer[:, :span].index_select(0, places)) for layer in self.cache.data)
+        if self.neighbours != (slots, span):
+            stretch = self.cache.data[:, slots[0] : slots[0] + len(slots), :span]
+            self.neighbours, self.views = (slots, span), [keys_and_values(layer) for layer in stretch]
+        return iter(self.views)
 
 
 @dataclass
@@ -74,11 +84,8 @@ class Places:
     """Where a step's rows stand; worked out once for all layers."""
 
     rotation: Tensor  # complex [B, 1, D / 2]
-    mask: Tensor  # [B, 1, 1, span], 0 or -inf
+    mask: Tensor  # [B, 1, span], 0 or -inf
     written: Tensor  # int64 [B]: the cache's position row of each, slots and positions in one
-    slots: Tensor  # int64 [B]
-    span: int  # positions to attend to
-    views: Views | None  # where the slots are neighbours in order: nothing needs to be gathered
 
 
 class DecodeStep:
@@ -104,7 +111,7 @@ class DecodeStep:
             turns = angles(torch.arange(max_positions), self.head_dim)
             self.rotations = torch.polar(torch.ones_like(turns), turns)[:, None]  # [max, 1, D / 2]
             steps = torch.cat([torch.zeros(self.window), torch.full((self.window,), -torch.inf)])
-            self.masks = steps.unfold(0, self.window, 1)[:, None, None]  # row i hides the last i positions
+            self.masks = steps.unfold(0, self.window, 1)[:, None]  # row i hides the last i positions
         self.spaces: dict[int, Space] = {}
 
     def layer(self, block: Block, scale: float) -> Layer:
@@ -121,60 +128,55 @@ class DecodeStep:
 
     def __call__(self, x: Tensor, slots: list[int], positions: list[int], cache: KVCache) -> Tensor:
         """One new position a row: x [B, width] → logits [B, N], good until the next call; writes the cache."""
-        B = len(slots)
-        if B not in self.spaces:
-            self.spaces[B] = Space(B, self, cache)
-        space = self.spaces[B]
-        space.x[:B] = x
-        at = self.places(space, slots, positions, cache)
-        for index, layer in enumerate(self.layers):
-            self.attend(space, layer, cache.data[index], index, at)
+        space = self.space(len(slots), cache)
+        given, logits = space.given
+        given.copy_(x)
+        last = [min(position, self.window - 1) for position in positions]
+        span = min(cache.positions, -(-(max(last) + 1) // SPAN) * SPAN)
+        slot, at = self.places(slots, positions, last, span, cache.positions)
+        rows = space.rows(slots, slot, span)
+        for layer, written in zip(self.layers, space.written):
+            self.attend(space, layer, written, rows, at)
             self.feed_forward(space, layer)
         self.normalise(space)
-        return torch.addmm(self.bias, space.h, self.head, out=space.logits)[:B]
+        torch.addmm(self.bias, space.h, self.head, out=space.logits)
+        return logits
 
-    def places(self, space: Space, slots: list[int], positions: list[int], cache: KVCache) -> Places:
-        ring = cache.positions
-        last = [min(position, self.window - 1) for position in positions]
+    def space(self, rows: int, cache: KVCache) -> Space:
+        space = self.spaces.get(rows)
+        if space is None or space.cache is not cache:
+            space = self.spaces[rows] = Space(rows, self, cache)
+        return space
+
+    def places(
+        self, slots: list[int], positions: list[int], last: list[int], span: int, ring: int
+    ) -> tuple[Tensor, Places]:
+        """The slots as int64 [B], and what else all layers share."""
         written = [slot * ring + position % ring for slot, position in zip(slots, positions)]
         hidden = [self.window - 1 - at for at in last]
         position, hidden_from, place, slot = int64([positions, hidden, written, slots]).unbind()
-        span = min(ring, -(-(max(last) + 1) // SPAN) * SPAN)
-        mask = self.masks[hidden_from, ..., :span]
-        return Places(self.rotations[position], mask, place, slot, span, self.neighbours(space, slots, span, cache))
+        return slot, Places(self.rotations[position], self.masks[hidden_from, :, :span], place)
 
-    def neighbours(self, space: Space, slots: list[int], span: int, cache: KVCache) -> Views | None:
-        if slots != list(range(slots[0], slots[0] + len(slots))):
-            return None
-        views = space.views
-        if views is None or views.slots != slots or views.span != span or views.cache is not cache:
-            rows = cache.data[:, slots[0] : slots[0] + len(slots), :span]
-            views = space.views = Views(slots, span, cache, [keys_and_values(layer) for layer in rows])
-        return views
-
-    def attend(self, space: Space, layer: Layer, data: Tensor, index: int, at: Places) -> None:
-        """Adds attention to x; `data` is the layer's cache [S, T, 2, G, D]."""
+    def attend(
+        self, space: Space, layer: Layer, written: Tensor, rows: Iterator[tuple[Tensor, Tensor]], at: Places
+    ) -> None:
+        """Adds attention to x; `written` is the layer's cache as [S T, 2 G D]."""
         self.normalise(space)
         torch.mm(space.h, layer.qkv, out=space.qkv)
         space.turned.mul_(at.rotation)
-        data.view(-1, space.kv.shape[1]).index_copy_(0, at.written, space.kv)
-        if at.views is not None:
-            keys, values = at.views.layers[index]
-        else:
-            keys, values = keys_and_values(data[:, : at.span].index_select(0, at.slots))
-        heard = self.listen(space.q, keys, values, at.mask).reshape(-1, self.width)
-        if len(heard) < FEWEST_ROWS:
-            space.y[: len(heard)] = heard
-            heard = space.y
-        space.x.addmm_(heard, layer.out)
+        written.index_copy_(0, at.written, space.kv)
+        self.listen(space, *next(rows), at.mask)
+        space.x.addmm_(space.y, layer.out)
 
-    def listen(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """q [B, G, H / G, D], keys and values [B, G, T, D], mask [B, 1, 1, T] → [B, G, H / G, D]."""
+    def listen(self, space: Space, keys: Tensor, values: Tensor, mask: Tensor) -> None:
+        """Fills `heard` from keys and values as `keys_and_values` gives them, under a mask [B, 1, T]."""
         if self.kv_heads > 1:
-            return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+            heard = F.scaled_dot_product_attention(space.grouped_q, keys, values, attn_mask=mask[:, None])
+            space.heard.copy_(heard.flatten(1, 2))
+            return
         # All heads are queries of the same keys: two batched products, quicker to start than the general kernel.
-        weights = torch.baddbmm(mask[:, 0], q[:, 0], keys[:, 0].transpose(1, 2), alpha=self.head_dim**-0.5)
-        return torch.bmm(torch.softmax(weights, dim=-1), values[:, 0])
+        weights = torch.baddbmm(mask, space.q, keys, alpha=self.head_dim**-0.5)
+        torch.bmm(weights.softmax(-1), values, out=space.heard)
 
     def feed_forward(self, space: Space, layer: Layer) -> None:
         self.normalise(space)
@@ -195,7 +197,9 @@ def int64(numbers: list[list[int]]) -> Tensor:
 
 
 def keys_and_values(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """[B, T, 2, G, D] → views [B, G, T, D] of each."""
+    """[B, T, 2, G, D] → views [B, G, T, D] of each; with one group [B, D, T] and [B, T, D], as products want them."""
+    if rows.shape[3] == 1:
+        return rows[:, :, 0, 0].transpose(1, 2), rows[:, :, 1, 0]
     return rows[:, :, 0].transpose(1, 2), rows[:, :, 1].transpose(1, 2)
 
 
