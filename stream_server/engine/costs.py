@@ -12,6 +12,7 @@ import numpy as np
 
 BUSY = 0.75  # share of the engine's time that streams may claim: beyond it leads melt faster than bursts refill them
 CHUNK = 4  # tokens: what a vocoder's call is taken to hold for each stream
+LOADED = 1.4  # what a step takes beside a busy front, over calibration beside an idle one: measured 1.3 to 1.6
 WATCHED_S = 2.0  # seconds of steps over which the slowdown is averaged
 
 
@@ -41,7 +42,7 @@ class Costs:
     def capacity(self, token_s: float) -> int:
         """Streams that can be served at speed 1: in the time of one token all of them decode one and sound one."""
         a, b, c, d = self.line
-        room = BUSY * token_s / max(1.0, self.slowdown) - a - c / CHUNK
+        room = BUSY * token_s / max(LOADED, self.slowdown) - a - c / CHUNK
         return max(1, int(room / max(b + d, 1e-9)))
 
 

@@ -26,6 +26,8 @@ REST_S = 0.32  # a rest's length: long enough that a burst fills a large chunk
 MARGIN_S = 0.02  # what sound needs from here to the player, beside the steps
 FORGET = 0.95  # of the slowest recent step, each step: after a second of steps it counts for little
 MAX_ROWS = 64  # sequences that decode in one step
+BRISK_ROWS = 8  # ... at least, while somebody's lead is shorter than HURRY_S: beyond it those short of COMFORT_S
+HURRY_S, COMFORT_S = 0.25, 0.6
 MAX_VOCODED = 64  # tokens the vocoder is given in one step, but for those who cannot wait
 BRISK_VOCODED = 16  # ... while somebody waits for a first sound
 RIDES = 2  # tokens with which a sequence rides along
@@ -115,7 +117,11 @@ class Scheduler:
         if all(s.resting for s in able):
             return []
         joining = [s for s in able if not s.resting or ahead[s.id] < s.lead_s - rest(s) / 2]
-        chosen = sorted(joining, key=lambda s: ahead[s.id])[:MAX_ROWS]
+        joining.sort(key=lambda s: ahead[s.id])
+        most = MAX_ROWS
+        if ahead[joining[0].id] < HURRY_S:  # a short step for whom every step counts; the others have time
+            most = max(BRISK_ROWS, sum(ahead[s.id] < COMFORT_S for s in joining))
+        chosen = joining[:most]
         return sorted(chosen, key=lambda s: s.slot or 0)  # rows that are neighbours need not be gathered
 
     def may_decode(self, sequence: Sequence) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from stream_server.engine.calibration import calibrate
 from stream_server.engine.core import EngineCore
-from stream_server.engine.costs import BUSY, CHUNK, Costs
+from stream_server.engine.costs import BUSY, CHUNK, LOADED, Costs
 from tests.fakes import FakeModel, words
 
 TRUE = (0.0015, 0.0002, 0.003, 0.00025)
@@ -33,15 +33,16 @@ def test_so_many_streams_fill_the_share_they_may_claim() -> None:
     costs = Costs.fit(measured(noise=0.0))
     streams = costs.capacity(0.04)
     a, b, c, d = TRUE
-    assert a + c / CHUNK + streams * (b + d) <= BUSY * 0.04 < a + c / CHUNK + (streams + 1) * (b + d)
+    share = BUSY * 0.04 / LOADED
+    assert a + c / CHUNK + streams * (b + d) <= share < a + c / CHUNK + (streams + 1) * (b + d)
 
 
 def test_a_slower_machine_serves_fewer_and_a_recovered_one_as_many_as_before() -> None:
     costs = Costs.fit(measured(noise=0.0))
     before = costs.capacity(0.04)
     for _ in range(2000):
-        costs.note(16, 16, 2 * step(16, 16))
-    assert costs.slowdown == pytest.approx(2.0, rel=0.01)
+        costs.note(16, 16, 2 * LOADED * step(16, 16))
+    assert costs.slowdown == pytest.approx(2 * LOADED, rel=0.01)
     assert costs.capacity(0.04) < 0.6 * before
     for _ in range(4000):
         costs.note(16, 16, step(16, 16))
