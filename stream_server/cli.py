@@ -1,6 +1,7 @@
 """`stream-server serve | say | voices`: the composition root, the one place where front and core are put together."""
 
 import asyncio
+import gc
 import json
 import sys
 import wave
@@ -130,6 +131,8 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
         f"speaking at ws://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}; "
         f"room for {engine.room} streams"
     )
+    gc.collect()
+    gc.freeze()  # as in the engine: what is there now is there to stay
     try:
         await make_server(engine, settings.limits, settings.host, settings.port).serve()
     finally:

@@ -161,7 +161,8 @@ class EngineCore:
         sequence = vocode.sequence
         if sequence.status is Status.FINISHED:
             return []
-        sequence.chunk, sequence.undecoded = sequence.undecoded, 0
+        sequence.chunk = min(vocode.tokens, sequence.undecoded)
+        sequence.undecoded -= sequence.chunk
         sequence.chunks += 1
         offset = sequence.stats.samples
         end = offset + len(sound.pcm)

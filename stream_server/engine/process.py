@@ -4,6 +4,7 @@ One duplex pipe; a message each way is a pickled batch.  A closed pipe is `Engin
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import queue
@@ -132,5 +133,8 @@ def engine_main(pipe: Connection, make_core: "Callable[[], EngineCore]") -> None
         except (EOFError, OSError):
             os._exit(0)  # the front is gone; nobody is left to speak to
 
+    # What loading left behind stays: a collection that walked all of it would hold everybody up for 0.1 s.
+    gc.collect()
+    gc.freeze()
     threading.Thread(target=read, name="commands", daemon=True).start()
     core.run(pipe.send)

@@ -76,7 +76,7 @@ class Runner:
         result.reading_s = (extended - began) + (result.tokens_at - decoded)
         ready = [v for v in plan.vocode if v.final or self.tokens[slot(v.sequence)].waiting]
         if ready:
-            result.vocoded = sum(len(self.tokens[slot(v.sequence)].waiting) for v in ready)
+            result.vocoded = sum(min(v.tokens, len(self.tokens[slot(v.sequence)].waiting)) for v in ready)
             result.sounds = self.vocode(ready)
         return result
 
@@ -108,9 +108,9 @@ class Runner:
     def vocode(self, rows: list[Vocode]) -> dict[int, SoundResult]:
         held = [self.tokens[slot(v.sequence)] for v in rows]
         empty = torch.zeros(0, 0, dtype=torch.int64)
-        tokens = [torch.stack(h.waiting) if h.waiting else empty for h in held]
-        for h in held:
-            h.waiting = []
+        tokens = [torch.stack(h.waiting[: v.tokens]) if h.waiting else empty for v, h in zip(rows, held)]
+        for v, h in zip(rows, held):
+            h.waiting = h.waiting[v.tokens :]
         sounds = self.model.vocoder.decode(
             [slot(v.sequence) for v in rows], tokens, [v.final for v in rows], self.vocoder_state
         )

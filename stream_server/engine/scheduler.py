@@ -35,9 +35,10 @@ RIDES = 2  # tokens with which a sequence rides along
 
 @dataclass(frozen=True)
 class Vocode:
-    """Give the vocoder all tokens that `sequence` holds; `final` lets go of its tail."""
+    """Give the vocoder the first `tokens` that `sequence` holds; `final` lets go of its tail."""
 
     sequence: Sequence
+    tokens: int
     final: bool
 
 
@@ -152,12 +153,18 @@ class Scheduler:
         starting = any(s.chunks == 0 and s.status is Status.RUNNING for s in self.running.values())
         room = BRISK_VOCODED if starting else MAX_VOCODED
         chosen: list[Vocode] = []
-        for s, tokens in sorted(holders, key=lambda holder: holder[0].lead(now)):
-            wanted = s.id in due or self.may_ride(s, tokens)
+        for s, held in sorted(holders, key=lambda holder: holder[0].lead(now)):
+            tokens = min(held, self.largest_chunk(s))
+            wanted = s.id in due or self.may_ride(s, held)
             if wanted and (tokens <= room or not chosen or (s.id in due and self.presses(s, now))):
-                chosen.append(Vocode(s, final=s.status is Status.DRAINING))
+                chosen.append(Vocode(s, tokens, final=s.status is Status.DRAINING and tokens == held))
                 room -= tokens
         return chosen
+
+    def largest_chunk(self, sequence: Sequence) -> int:
+        """However many it holds: nobody's sound is so long in the making that others run dry meanwhile."""
+        plan = self.chunk(sequence.chunks)
+        return plan.most + (plan.lookahead if sequence.chunks == 0 else 0)
 
     def is_due(self, sequence: Sequence, tokens: int, now: float) -> bool:
         if sequence.status is Status.DRAINING:

@@ -214,3 +214,16 @@ def test_release_gives_the_slot_back_from_every_state() -> None:
     scheduler.release(first)
     scheduler.check_integrity()
     assert scheduler.free == [0] and scheduler.schedule(NOW).is_empty
+
+
+def test_a_heap_of_tokens_is_sounded_piece_by_piece() -> None:
+    scheduler, one = make(), sequence(1)
+    running(scheduler, one)
+    heard(one, seconds=1, left=5.0)
+    one.undecoded, one.status = 20, Status.DRAINING
+    sizes = []
+    while one.undecoded:
+        (vocode,) = scheduler.schedule(NOW).vocode
+        sizes.append((vocode.tokens, vocode.final))
+        one.undecoded -= vocode.tokens
+    assert sizes == [(8, False), (8, False), (4, True)]
