@@ -12,7 +12,7 @@ import numpy as np
 
 BUSY = 0.75  # share of the engine's time that streams may claim: beyond it leads melt faster than bursts refill them
 CHUNK = 4  # tokens: what a vocoder's call is taken to hold for each stream
-LOADED = 1.4  # what a step takes beside a busy front, over calibration beside an idle one: measured 1.3 to 1.6
+LOADED = 1.2  # what a step takes beside a busy front, over calibration beside an idle one: measured 1.1 to 1.3
 WATCHED_S = 2.0  # seconds of steps over which the slowdown is averaged
 
 
