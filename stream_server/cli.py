@@ -129,7 +129,8 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
         await engine.start()
     console.print(
         f"speaking at ws://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}; "
-        f"room for {engine.room} streams"
+        f"room for {engine.room} streams",
+        soft_wrap=True,
     )
     gc.collect()
     gc.freeze()  # as in the engine: what is there now is there to stay

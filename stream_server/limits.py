@@ -21,6 +21,7 @@ class Limits:
     unsent_s: float = 4.0  # sound that waits for the peer to take it: beyond it the context is not spoken on
     # Text.
     segment_chars: int = 400  # a sentence longer than this is cut at the best place before
+    uncached: bool = False  # may a context do without the KV cache?  It slows everybody: for a server of one's own
     # The whole server: past these it is overloaded.
     connections: int = 256
     streams: int | None = None  # contexts served at once, whatever comes of it; None: as many as this machine can

@@ -16,6 +16,7 @@ from stream_server.audio.encoders import FORMATS
 from stream_server.engine.client import Engine
 from stream_server.errors import (
     IdleTimeout,
+    InvalidSetting,
     ProtocolError,
     SlowReader,
     StreamServerError,
@@ -116,6 +117,8 @@ class NativeSocket:
             limit = self._limits.contexts_per_connection
             raise TooManyContexts("too many open contexts on this connection", field="context", limit=limit)
         check_settings(command.settings, self._engine.spec)
+        if not command.settings.use_cache and not self._limits.uncached:
+            raise InvalidSetting("this server always decodes with its cache", field="use_cache", limit="true")
         self._numbers = self._numbers % 0xFFFF + 1
         self._sessions[command.context] = Session(
             command.context,

@@ -328,6 +328,18 @@ async def test_a_client_that_stops_reading_is_paced_then_closed_and_others_hear_
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_only_a_server_that_allows_it_decodes_without_its_cache(allowed: bool) -> None:
+    async with serving(uncached=allowed) as (url, _), listening(url) as socket:
+        await say(socket, "start", use_cache=False, format="pcm_s16le", seed=1)
+        await say(socket, "text", text="one.")
+        await say(socket, "end")
+        last = (await hear(socket, "a"))["a"].last
+    assert (last["type"] == "done") is allowed
+    assert allowed or (last["code"], last["field"]) == ("invalid_setting", "use_cache")
+
+
+@pytest.mark.asyncio
 async def test_a_full_server_refuses_at_once_and_says_when_to_come_back() -> None:
     gate = threading.Event()
     async with serving(FakeModel(gate=gate), slots=2) as (url, _), listening(url) as socket:
