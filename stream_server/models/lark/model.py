@@ -21,7 +21,7 @@ from stream_server.models.lark import fsq
 from stream_server.models.lark.decoder import TOKEN_COLUMNS, Decoder
 from stream_server.models.lark.frontend import Prompt, read
 from stream_server.models.lark.lexicon import Lexicon, default_lexicon
-from stream_server.models.lark.lm import FIRST, LOOKAHEAD, MAX_DWELL, LMConfig, PointerLM
+from stream_server.models.lark.lm import FIRST, LOOKAHEAD, MAX_ADVANCE, MAX_DWELL, LMConfig, PointerLM
 from stream_server.models.lark.pointer import Pointer
 from stream_server.models.lark.symbols import PHONES
 from stream_server.models.lark.vocoder import SAMPLE_RATES, LarkVocoder
@@ -31,6 +31,7 @@ from stream_server.nn.layout import lay_out_for_rows
 from stream_server.nn.sampling import sample
 from stream_server.text.word import Word
 
+PIECE = 48  # symbols of text encoded at a time: some ten words
 MAX_TOKENS = 4096  # of one sequence, 164 s: more than 400 digits or 200 letters spelled out
 
 
@@ -99,17 +100,24 @@ class Lark:
     def extend(self, slot: int, prompt: Prompt, state: LarkState) -> bool:
         row = state.rows[slot]
         row.pointer.extend(prompt)
-        fresh = range(len(row.encodings), row.pointer.certain)
-        if fresh:
-            windows = [row.pointer.around(at, LOOKAHEAD) for at in fresh]
-            symbols = torch.tensor([symbols for symbols, _ in windows])
-            inside = torch.tensor([inside for _, inside in windows])
-            row.encodings += self.lm.text.windows(symbols, inside).unbind()
+        self.read_on(row)
         return row.pointer.starved
+
+    def read_on(self, row: Row) -> None:
+        """Encode what the pointer comes to next, a bounded piece, so that a long sentence holds nobody up."""
+        known, at, certain = len(row.encodings), row.pointer.at, row.pointer.certain
+        if known >= min(certain, at + MAX_ADVANCE + 1):
+            return
+        windows = [row.pointer.around(place, LOOKAHEAD) for place in range(known, min(certain, at + PIECE))]
+        symbols = torch.tensor([symbols for symbols, _ in windows])
+        inside = torch.tensor([inside for _, inside in windows])
+        row.encodings += self.lm.text.windows(symbols, inside).unbind()
 
     @torch.inference_mode()
     def decode_step(self, slots: list[int], state: LarkState) -> Step:
         rows = [state.rows[slot] for slot in slots]
+        for row in rows:
+            self.read_on(row)
         logits = self.logits(slots, rows, state.cache)
         codes = sample(
             logits[:, : fsq.NUM_CODES],
