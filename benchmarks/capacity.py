@@ -59,7 +59,7 @@ COLUMNS = {  # of a point: its name in the figures and in the table
     "generator_cpu": "own CPU",
     "carried": "carried",
 }
-FLOORS = {"times_one_at_a_time": 6, "overload_underruns": 0}
+FLOORS = {"capacity_mixed": 16, "times_one_at_a_time": 6, "overload_underruns": 0}
 
 
 @dataclass(frozen=True)
