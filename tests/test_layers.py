@@ -1,6 +1,8 @@
 """The law of imports, as data: who must not know whom.  No exceptions."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +82,10 @@ def test_the_front_comes_up_without_torch() -> None:
 
     code = "import sys, stream_server.transports.server; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_front_of_a_served_engine_loads_no_torch() -> None:
+    front = "stream_server.cli, stream_server.transports.server, stream_server.engine.process"
+    loaded = f"import sys, {front}; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
