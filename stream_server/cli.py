@@ -119,6 +119,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.engine.client import Engine, EngineClient
     from stream_server.engine.inprocess import InProcessEngine
     from stream_server.engine.process import ProcessEngine
+    from stream_server.transports.house import House
     from stream_server.transports.server import make_server
 
     OpusEncoder(24_000)  # a missing libopus should be known now, not at the first listener
@@ -135,7 +136,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     gc.collect()
     gc.freeze()  # as in the engine: what is there now is there to stay
     try:
-        await make_server(engine, settings.limits, settings.host, settings.port).serve()
+        await make_server(House(engine, settings.limits), settings.host, settings.port).serve()
     finally:
         await engine.stop()
 

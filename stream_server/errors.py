@@ -9,7 +9,9 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 │   ├── InvalidPronunciation      an inline phone the voice does not have
 │   ├── UnknownVoice
 │   ├── UnsupportedFormat
-│   └── TooManyContexts
+│   ├── TooManyContexts
+│   ├── Unauthorized              no key, or one that does not open this server
+│   └── ForbiddenOrigin           a web page from elsewhere
 ├── SlowReader                    the peer stopped taking its audio
 ├── IdleTimeout                   nothing was said for too long
 ├── Overloaded                    too many are being served; retryable
@@ -21,6 +23,9 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 
 `code` is stable and travels on every surface; the message is for people and may change.
 """
+
+from collections.abc import Iterator
+from typing import Any
 
 
 class StreamServerError(Exception):
@@ -92,6 +97,18 @@ class TooManyContexts(ClientError):
     ws_code = 4429
 
 
+class Unauthorized(ClientError):
+    code = "unauthorized"
+    http_status = 401
+    ws_code = 1008
+
+
+class ForbiddenOrigin(ClientError):
+    code = "forbidden_origin"
+    http_status = 403
+    ws_code = 1008
+
+
 class SlowReader(StreamServerError):
     code = "slow_reader"
     http_status = 408
@@ -132,3 +149,17 @@ class OpusMissing(StreamServerError):
 
 class ConfigError(StreamServerError):
     code = "config_error"
+
+
+def error_of(code: str, message: str, **about: Any) -> StreamServerError:
+    """The error that a code on the wire stands for; `about` as in `StreamServerError`."""
+    return _BY_CODE.get(code, StreamServerError)(message, **about)
+
+
+def _family(kind: type[StreamServerError]) -> Iterator[type[StreamServerError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _family(child)
+
+
+_BY_CODE = {kind.code: kind for kind in _family(StreamServerError)}

@@ -6,6 +6,8 @@ since the context's first sample, at the context's sample rate.
 
 from dataclasses import dataclass, field
 
+from stream_server.errors import StreamServerError
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -71,7 +73,15 @@ class SetSpeed:
     speed: float
 
 
-Command = Start | PushText | Flush | End | Cancel | ReportPlayed | SetSpeed
+@dataclass(frozen=True)
+class Refuse:
+    """What came for this context was wrong: it ends with the error."""
+
+    context: str
+    error: StreamServerError
+
+
+Command = Start | PushText | Flush | End | Cancel | ReportPlayed | SetSpeed | Refuse
 
 
 # Events.
@@ -108,6 +118,17 @@ class Mark:
     word: str
     start: int
     end: int
+    pts: int
+
+
+@dataclass(frozen=True)
+class Flushed:
+    """All that was typed before a flush has been spoken: the sample at which it ends.
+
+    An encoder may still hold the last of it, less than a packet.
+    """
+
+    context: str
     pts: int
 
 
@@ -164,5 +185,9 @@ class Failed:
     retryable: bool = False
     retry_after: float | None = None  # s
 
+    @classmethod
+    def of(cls, error: StreamServerError, context: str | None) -> "Failed":
+        return cls(context, error.code, error.message, error.field, error.limit, error.retryable, error.retry_after)
 
-Event = Started | Audio | Mark | Done | Cancelled | Failed
+
+Event = Started | Audio | Mark | Flushed | Done | Cancelled | Failed

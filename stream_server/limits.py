@@ -13,9 +13,11 @@ class Limits:
     message_bytes: int = 65_536
     text_chars_per_context: int = 100_000
     context_name_chars: int = 64
+    pending_flushes: int = 64  # of one context, not yet spoken
     # One connection.
     contexts_per_connection: int = 16  # alive at a time
     idle_timeout_s: float = 120.0  # neither side has anything to say: the connection is closed
+    unsent_replies: int = 256  # answers that wait for the peer to take them: beyond it the connection is closed
     slow_reader_s: float = 10.0  # the peer takes no bytes for so long: the connection is closed
     lead_s: float = 2.0  # how far ahead of its listener's playback a context is spoken; then it rests
     unsent_s: float = 4.0  # sound that waits for the peer to take it: beyond it the context is not spoken on

@@ -17,7 +17,7 @@ from stream_server.audio.encoders import Chunk, make_encoder
 from stream_server.engine.client import Engine
 from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats
 from stream_server.errors import Overloaded, ProtocolError, StreamServerError, TextTooLong
-from stream_server.events import Audio, Cancelled, Done, Event, Failed, Mark, Settings, Started, Timing
+from stream_server.events import Audio, Cancelled, Done, Event, Failed, Flushed, Mark, Settings, Started, Timing
 from stream_server.limits import Limits
 from stream_server.playback import PlaybackClock
 from stream_server.text.segment import TextReader
@@ -71,6 +71,9 @@ class Session:
         self._text: list[str] = []
         self._text_length = 0
         self._sentences: deque[list[Word]] = deque()  # of words not yet submitted; the last may still grow
+        self._complete_sentences = 0  # that were typed to their end
+        self._spoken_sentences = 0
+        self._flushes: deque[int] = deque()  # for each flush not yet told of: how many were complete at it
         self._speaking: list[Word] = []  # words of the sequence in the engine
         self._last_word: Word | None = None
         self._sequence: int | None = None
@@ -121,19 +124,19 @@ class Session:
         self._queue(self._reader.push(text))
 
     def flush(self) -> None:
-        """What was typed is a whole sentence, whatever its last character."""
+        """What was typed is a whole sentence, whatever its last character; `Flushed` tells when it has been spoken."""
         if self._ending:
             return
-        words = self._reader.flush()
-        last = words[-1] if words else self._last_word
-        if last is not None and not last.ends_sentence:
-            words.append(full_stop(last.end))
-        self._queue(words)
+        if len(self._flushes) >= self._limits.pending_flushes:
+            raise ProtocolError("too many flushes at once", field="type", limit=self._limits.pending_flushes)
+        self._finish_sentence()
+        self._flushes.append(self._complete_sentences)
+        self._tell_flushed()
 
     def end(self) -> None:
         if self._ending:
             return
-        self.flush()
+        self._finish_sentence()
         self._ending = True
         self._advance()
 
@@ -164,18 +167,7 @@ class Session:
     def fail(self, error: StreamServerError) -> None:
         if self._sequence is not None:
             self._engine.abort(self._sequence)
-        self._finish(
-            Failed(
-                self.context,
-                error.code,
-                error.message,
-                error.field,
-                error.limit,
-                error.retryable,
-                error.retry_after,
-            ),
-            drop=True,
-        )
+        self._finish(Failed.of(error, self.context), drop=True)
 
     # What the transport takes.
 
@@ -244,17 +236,32 @@ class Session:
         self._tokens += finished.stats.tokens
         self._truncated = self._truncated or finished.reason == "truncated"
         self._base = self._samples
+        self._spoken_sentences += 1
+        self._tell_flushed()
         self._advance()
 
     # Between the two.
+
+    def _finish_sentence(self) -> None:
+        words = self._reader.flush()
+        last = words[-1] if words else self._last_word
+        if last is not None and not last.ends_sentence:
+            words.append(full_stop(last.end))
+        self._queue(words)
 
     def _queue(self, words: list[Word]) -> None:
         for word in words:
             self._last_word = word
             if not self._sentences or self._sentences[-1][-1].ends_sentence:
                 self._sentences.append([])
+            self._complete_sentences += word.ends_sentence
             self._sentences[-1].append(word)
         self._advance()
+
+    def _tell_flushed(self) -> None:
+        while self._flushes and not self._over and self._flushes[0] <= self._spoken_sentences:
+            self._flushes.popleft()
+            self._emit(Flushed(self.context, self._samples))
 
     def _advance(self) -> None:
         """Give the engine what it may have: more of the open sentence, or the next one, or the end."""

@@ -14,6 +14,7 @@ from stream_server.engine.core import EngineCore
 from stream_server.engine.inprocess import InProcessEngine
 from stream_server.limits import Limits
 from stream_server.models.interface import SpeechModel
+from stream_server.transports.house import House
 from stream_server.transports.server import running
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +35,7 @@ async def test_snippets_run(name: str, code: str, lark: SpeechModel, tmp_path: P
     engine = Engine(InProcessEngine(lambda: EngineCore(lark, 2)))
     await engine.start()
     try:
-        async with running(engine, Limits()) as url, asyncio.timeout(60):
+        async with running(House(engine, Limits())) as url, asyncio.timeout(60):
             script = tmp_path / "snippet.py"
             script.write_text(code.replace(URL, url))
             process = await asyncio.create_subprocess_exec(

@@ -9,7 +9,7 @@ import pytest
 
 from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats, WordStart
 from stream_server.errors import ProtocolError, TextTooLong
-from stream_server.events import Audio, Cancelled, Done, Event, Failed, Mark, Settings, Started
+from stream_server.events import Audio, Cancelled, Done, Event, Failed, Flushed, Mark, Settings, Started
 from stream_server.limits import Limits
 from stream_server.session import Session
 from stream_server.text.word import Word
@@ -188,6 +188,33 @@ def test_a_flush_ends_the_sentence_however_it_was_typed(text: str) -> None:
     engine.speak()
     engine.speak()
     assert isinstance(take(session)[-1], Done)
+
+
+def test_each_flush_is_told_of_once_all_before_it_has_been_spoken() -> None:
+    engine = FakeEngine()
+    session = make(engine)
+    session.flush()  # of nothing
+    session.push_text("One. Two")
+    session.flush()
+    session.push_text(" three.")
+    session.flush()
+    session.end()
+    told: list[list[int]] = []
+    for _ in range(3):
+        told.append([event.pts for event in take(session) if isinstance(event, Flushed)])
+        engine.speak()
+    told.append([event.pts for event in take(session) if isinstance(event, Flushed)])
+    assert told == [[0], [], [2 * WORD], [3 * WORD]]
+
+
+def test_a_context_that_does_nothing_but_flush_meets_a_bound() -> None:
+    session = make(FakeEngine(), pending_flushes=2)
+    session.push_text("One.")
+    session.flush()
+    session.flush()
+    with pytest.raises(ProtocolError) as refused:
+        session.flush()
+    assert refused.value.limit == 2
 
 
 def test_cancel_says_what_was_sent_and_splits_the_text_at_what_was_heard() -> None:

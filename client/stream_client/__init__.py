@@ -29,7 +29,7 @@ from stream_client.playback import Player
 from stream_client.sinks import DeviceSink, NullSink, Sink, WavSink
 from stream_client.speak import SpeakReport, speak
 from stream_client.timeline import timeline
-from stream_client.wire import Cancelled, Done, Hello, Mark, Settings, Started
+from stream_client.wire import Cancelled, Done, Flushed, Hello, Mark, Settings, Started
 
 __all__ = [
     "Audio",
@@ -41,6 +41,7 @@ __all__ = [
     "DeviceSink",
     "Done",
     "Event",
+    "Flushed",
     "GapMeter",
     "Hello",
     "Mark",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_client.decoder import Decoder
 from stream_client.errors import QueueOverflow, ServerError, StreamError, WireError
-from stream_client.wire import Cancelled, Done, Failed, Mark, Packet, Started, command
+from stream_client.wire import Cancelled, Done, Failed, Flushed, Mark, Packet, Started, command
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class Audio:
     arrived: float  # when the message was read from the socket, by the client's clock
 
 
-Event = Started | Audio | Mark | Done | Cancelled
-Received = Started | Packet | Mark | Done | Cancelled
+Event = Started | Audio | Mark | Flushed | Done | Cancelled
+Received = Started | Packet | Mark | Flushed | Done | Cancelled
 
 
 class Context:

@@ -83,6 +83,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Flushed:
+    """All that was sent before a `flush` has been spoken; it ends at `pts`."""
+
+    context: str
+    pts: int
+
+
+@dataclass(frozen=True)
 class Done:
     """All was spoken.  `timing` is the server's split of the time to first audio, in seconds."""
 
@@ -121,13 +129,14 @@ class Failed:
     retry_after: float | None = None  # s
 
 
-ServerMessage = Hello | Started | Packet | Mark | Done | Cancelled | Failed
+ServerMessage = Hello | Started | Packet | Mark | Flushed | Done | Cancelled | Failed
 Message = TypeVar("Message")
 
-MESSAGES: dict[str, type[Hello | Started | Mark | Done | Cancelled | Failed]] = {
+MESSAGES: dict[str, type[Hello | Started | Mark | Flushed | Done | Cancelled | Failed]] = {
     "hello": Hello,
     "started": Started,
     "mark": Mark,
+    "flushed": Flushed,
     "done": Done,
     "cancelled": Cancelled,
     "error": Failed,

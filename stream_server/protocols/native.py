@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
 from stream_server.engine.messages import ModelSpec
-from stream_server.errors import InvalidSetting, MessageTooLarge, ProtocolError
+from stream_server.errors import InvalidSetting, MessageTooLarge, ProtocolError, StreamServerError
 from stream_server.events import (
     Audio,
     Cancel,
@@ -23,8 +23,10 @@ from stream_server.events import (
     Event,
     Failed,
     Flush,
+    Flushed,
     Mark,
     PushText,
+    Refuse,
     ReportPlayed,
     SetSpeed,
     Settings,
@@ -32,6 +34,7 @@ from stream_server.events import (
     Started,
 )
 from stream_server.limits import Limits
+from stream_server.protocols.dialect import Act, Close, Reply
 from stream_server.protocols.schema import Message, Samples, Seed, Speed, Temperature, TopK, refusal
 
 NAME = "stream-server.v1"
@@ -45,12 +48,20 @@ _LIMITS_TOLD = (
     "text_chars_per_context",
     "context_name_chars",
     "contexts_per_connection",
+    "pending_flushes",
     "idle_timeout_s",
     "slow_reader_s",
     "lead_s",
     "unsent_s",
 )
-_EVENT_TYPES = {Started: "started", Mark: "mark", Done: "done", Cancelled: "cancelled", Failed: "error"}
+_EVENT_TYPES = {
+    Started: "started",
+    Mark: "mark",
+    Flushed: "flushed",
+    Done: "done",
+    Cancelled: "cancelled",
+    Failed: "error",
+}
 
 
 class _Named(Message):
@@ -125,6 +136,35 @@ _MESSAGES: TypeAdapter[_Incoming] = TypeAdapter(Annotated[_Incoming, Field(discr
 
 class _Addressed(BaseModel):
     context: str
+
+
+class Native:
+    """The dialect: names of contexts are the client's own."""
+
+    idle_timeout_s: float | None = None
+
+    def __init__(self, spec: ModelSpec, limits: Limits, formats: Sequence[str]) -> None:
+        self._limits = limits
+        self._hello = hello(spec, limits, formats)
+
+    def greet(self) -> list[Act]:
+        return [self._hello]
+
+    def receive(self, message: str | bytes) -> list[Act]:
+        """What is wrong with a message ends its context; what belongs to none is raised."""
+        try:
+            return [parse(message, self._limits)]
+        except StreamServerError as error:
+            context = context_of(message, self._limits)
+            if context is None:
+                raise
+            return [Refuse(context, error)]
+
+    def tell(self, event: Event) -> list[Act]:
+        return [serialize(event)]
+
+    def fail(self, error: StreamServerError) -> list[Reply]:
+        return [serialize(Failed.of(error, None)), Close(error.ws_code, error.code)]
 
 
 def hello(spec: ModelSpec, limits: Limits, formats: Sequence[str]) -> str:

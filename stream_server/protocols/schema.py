@@ -53,8 +53,13 @@ def refusal(error: ValidationError) -> ClientError:
     return ProtocolError(message, field=field)
 
 
-def check_settings(settings: Settings, spec: ModelSpec) -> None:
-    """What only the model can tell: is there such a voice, such a rate; `limit` names the choices."""
+def check_settings(settings: Settings, spec: ModelSpec, uncached: bool = True) -> None:
+    """What only the model and the operator can tell: such a voice, such a rate; `limit` names the choices.
+
+    uncached: whether decoding without the cache is allowed here.
+    """
+    if not settings.use_cache and not uncached:
+        raise InvalidSetting("this server always decodes with its cache", field="use_cache", limit="true")
     if settings.voice is not None and settings.voice not in spec.voices:
         raise UnknownVoice("no such voice here", field="voice", limit=", ".join(spec.voices))
     if settings.sample_rate is not None and settings.sample_rate not in spec.sample_rates:

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from stream_server.engine.client import Engine
-from stream_server.limits import Limits
-from stream_server.metrics import Metrics
 from stream_server.transports.app import make_app
+from stream_server.transports.house import House
 
 MAX_FRAME = 4 << 20  # bytes the library reads before it closes with 1009; `Limits.message_bytes` answers in words
 LINGER_S = 2.0  # for a peer to read the last words of a connection that is over
@@ -29,9 +27,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(LINGER_S, self.transport.abort)
 
 
-def make_server(engine: Engine, limits: Limits, host: str, port: int) -> uvicorn.Server:
+def make_server(house: House, host: str, port: int) -> uvicorn.Server:
     config = uvicorn.Config(
-        make_app(engine, limits, Metrics()),
+        make_app(house),
         host=host,
         port=port,
         ws=SocketProtocol,
@@ -46,12 +44,12 @@ def make_server(engine: Engine, limits: Limits, host: str, port: int) -> uvicorn
 
 
 @contextlib.asynccontextmanager
-async def running(engine: Engine, limits: Limits, host: str = "127.0.0.1") -> AsyncIterator[str]:
+async def running(house: House, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """A server on a free port for as long as the block runs; yields the native protocol's address."""
     with socket.socket() as listener:
         listener.bind((host, 0))
         port = listener.getsockname()[1]
-        server = make_server(engine, limits, host, port)
+        server = make_server(house, host, port)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:

@@ -19,6 +19,7 @@ from stream_server.engine.messages import Controls
 from stream_server.limits import Limits
 from stream_server.models.interface import SpeechModel
 from stream_server.offline import synthesise
+from stream_server.transports.house import House
 from stream_server.transports.server import running
 
 TEXT = "Welcome to my house. It has 3 rooms, and tea is ready!"
@@ -30,7 +31,7 @@ async def serving(lark: SpeechModel, slots: int = 4, **limits: float) -> AsyncIt
     engine = Engine(InProcessEngine(lambda: EngineCore(lark, slots)))
     await engine.start()
     try:
-        async with running(engine, Limits(**limits)) as url:  # type: ignore[arg-type]
+        async with running(House(engine, Limits(**limits))) as url:  # type: ignore[arg-type]
             yield url
     finally:
         await engine.stop()

@@ -33,6 +33,7 @@ from stream_server.events import (
     Event,
     Failed,
     Flush,
+    Flushed,
     Mark,
     PushText,
     ReportPlayed,
@@ -76,6 +77,7 @@ EVENTS: list[tuple[Event, str]] = [
         '{"type":"started","context":"a","number":1,"voice":"slt","format":"opus","sample_rate":24000,"seed":7,'
         '"pre_skip":156}',
     ),
+    (Flushed("a", 36_000), '{"type":"flushed","context":"a","pts":36000}'),
     (Mark("a", "Héllo", 0, 5, 1_440), '{"type":"mark","context":"a","word":"Héllo","start":0,"end":5,"pts":1440}'),
     (
         Done("a", 48_000, 50, 9, 7, "done", 0, Timing(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 1.23456789),
@@ -131,7 +133,7 @@ def test_hello_says_what_there_is() -> None:
     assert hello(SPEC, Limits(message_bytes=1_000), FORMATS) == (
         '{"type":"hello","protocol":"stream-server.v1","model":"lark","voices":["kathleen","slt"],'
         '"formats":["opus","pcm_s16le","wav"],"sample_rates":[24000,32000],"limits":{"message_bytes":1000,'
-        '"text_chars_per_context":100000,"context_name_chars":64,"contexts_per_connection":16,"idle_timeout_s":120.0,'
+        '"text_chars_per_context":100000,"context_name_chars":64,"contexts_per_connection":16,"pending_flushes":64,"idle_timeout_s":120.0,'
         '"slow_reader_s":10.0,"lead_s":2.0,"unsent_s":4.0}}'
     )
 
@@ -324,7 +326,7 @@ def said(who: str) -> list[str]:
 
 
 def test_the_document_s_client_is_understood() -> None:
-    assert {type(parse(message)) for message in said("C")} == {Start, PushText, End, Cancel}
+    assert {type(parse(message)) for message in said("C")} == {Start, PushText, Flush, End, Cancel}
 
 
 def test_the_document_s_server_messages_are_ours() -> None:

@@ -17,6 +17,7 @@ from stream_server.engine.client import Engine
 from stream_server.engine.core import EngineCore
 from stream_server.engine.inprocess import InProcessEngine
 from stream_server.limits import Limits
+from stream_server.transports.house import House
 from stream_server.transports.server import running
 from tests.fakes import SAMPLES_PER_TOKEN, TOKENS_PER_WORD, FakeModel, expected_sound
 
@@ -32,7 +33,7 @@ async def serving(
     engine = Engine(InProcessEngine(lambda: core))
     await engine.start()
     try:
-        async with running(engine, Limits(**limits)) as url:
+        async with running(House(engine, Limits(**limits))) as url:
             yield url, core
     finally:
         await engine.stop()

@@ -1,6 +1,6 @@
-"""The native protocol's socket: two pumps under one task group; moves messages and gives them no meaning.
+"""One websocket connection: two pumps under one task group; moves messages and leaves their meaning to the dialect.
 
-The pump out is fair: contexts take turns, one message each.  A peer that stops reading stalls its own pump, so its
+The pump out is fair: contexts take turns, one event each.  A peer that stops reading stalls its own pump, so its
 contexts earn no more credit; past the limit it is closed.
 """
 
@@ -9,19 +9,11 @@ import contextlib
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from stream_server.audio.encoders import FORMATS
-from stream_server.engine.client import Engine
-from stream_server.errors import (
-    IdleTimeout,
-    InvalidSetting,
-    ProtocolError,
-    SlowReader,
-    StreamServerError,
-    TooManyContexts,
-)
+from stream_server.errors import IdleTimeout, ProtocolError, SlowReader, StreamServerError, TooManyContexts
 from stream_server.events import (
     Cancel,
     Command,
@@ -31,41 +23,41 @@ from stream_server.events import (
     Failed,
     Flush,
     PushText,
+    Refuse,
     ReportPlayed,
     SetSpeed,
     Start,
 )
-from stream_server.limits import Limits
-from stream_server.metrics import Metrics
-from stream_server.protocols import native
-from stream_server.protocols.schema import check_settings
+from stream_server.protocols.dialect import Act, Close, Dialect, Reply
 from stream_server.session import Session
+from stream_server.transports.house import House
 
 log = logging.getLogger(__name__)
-SUBPROTOCOL = native.NAME
 ENDED_NAMES = 64  # contexts whose late messages are known for what they are
 
 
-class NativeSocket:
+class Conversation:
     """One connection and the contexts that live on it."""
 
-    def __init__(self, socket: WebSocket, engine: Engine, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, socket: WebSocket, dialect: Dialect, house: House, subprotocol: str | None = None) -> None:
         self._socket = socket
-        self._engine = engine
-        self._limits = limits
-        self._metrics = metrics
+        self._dialect = dialect
+        self._house = house
+        self._limits = house.limits
+        self._subprotocol = subprotocol
         self._sessions: dict[str, Session] = {}
         self._ended: deque[str] = deque(maxlen=ENDED_NAMES)
         self._failures: deque[Failed] = deque()  # about contexts that never were
+        self._replies: deque[Reply] = deque()
         self._wake = asyncio.Event()
         self._numbers = 0
         self._heard = time.monotonic()
 
     async def serve(self) -> None:
         """Until either side leaves; every context it had is cancelled then."""
-        await self._socket.accept(subprotocol=SUBPROTOCOL)
+        await self._socket.accept(subprotocol=self._subprotocol)
         try:
-            await self._send(native.hello(self._engine.spec, self._limits, FORMATS))
+            self._act(self._dialect.greet())
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump_in(), name="pump-in")
                 group.create_task(self._pump_out(), name="pump-out")
@@ -73,7 +65,7 @@ class NativeSocket:
         except* WebSocketDisconnect:
             pass
         except* StreamServerError as group_error:
-            await self._close(first_error(group_error))
+            await self._fail(first_error(group_error))
         finally:
             for session in self._sessions.values():
                 session.cancel()
@@ -86,23 +78,29 @@ class NativeSocket:
                 raise WebSocketDisconnect(message.get("code", 1006))
             self._heard = time.monotonic()
             text = message.get("text")
-            self._obey(message["bytes"] if text is None else text)
+            self._act(self._dialect.receive(message["bytes"] if text is None else text))
 
-    def _obey(self, message: str | bytes) -> None:
-        """What is wrong with a message ends its context; what belongs to none ends the connection (raised)."""
-        try:
-            command = native.parse(message, self._limits)
-        except StreamServerError as error:
-            context = native.context_of(message, self._limits)
-            if context is None:
-                raise
-            return self._complain(error, context)
+    def _act(self, acts: Iterable[Act]) -> None:
+        """Raises `SlowReader` where a peer asks much and reads nothing."""
+        for act in acts:
+            if isinstance(act, str | bytes | Close):
+                self._replies.append(act)
+                self._wake.set()
+                if len(self._replies) > self._limits.unsent_replies:
+                    raise SlowReader("the peer reads no answers", limit=self._limits.unsent_replies)
+            else:
+                self._obey(act)
+
+    def _obey(self, command: Command) -> None:
+        """What is wrong with a command ends its context."""
         try:
             self._carry_out(command)
         except StreamServerError as error:
             self._complain(error, command.context)
 
     def _carry_out(self, command: Command) -> None:
+        if isinstance(command, Refuse):
+            raise command.error
         if isinstance(command, Start):
             self._start(command)
         elif (session := self._sessions.get(command.context)) is not None:
@@ -116,19 +114,9 @@ class NativeSocket:
         if len(self._sessions) >= self._limits.contexts_per_connection:
             limit = self._limits.contexts_per_connection
             raise TooManyContexts("too many open contexts on this connection", field="context", limit=limit)
-        check_settings(command.settings, self._engine.spec)
-        if not command.settings.use_cache and not self._limits.uncached:
-            raise InvalidSetting("this server always decodes with its cache", field="use_cache", limit="true")
         self._numbers = self._numbers % 0xFFFF + 1
-        self._sessions[command.context] = Session(
-            command.context,
-            self._numbers,
-            command.settings,
-            self._engine,
-            self._limits,
-            time.monotonic,
-            self._wake.set,
-        )
+        session = self._house.open(command.context, self._numbers, command.settings, self._wake.set)
+        self._sessions[command.context] = session
 
     def _steer(self, session: Session, command: Command) -> None:
         match command:
@@ -146,27 +134,45 @@ class NativeSocket:
                 session.set_speed(command.speed)
 
     def _complain(self, error: StreamServerError, context: str) -> None:
-        self._metrics.errors.labels(error.code).inc()
+        self._house.metrics.errors.labels(error.code).inc()
         if (session := self._sessions.get(context)) is not None:
-            session.fail(error)
-        else:
-            self._failures.append(failure(error, context))
-            self._wake.set()
+            return session.fail(error)
+        self._failures.append(Failed.of(error, context))
+        self._wake.set()
+        if len(self._failures) > self._limits.unsent_replies:
+            raise SlowReader("the peer reads no answers", limit=self._limits.unsent_replies)
 
     async def _pump_out(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while turn := self._next_turn():
-                for event in turn:
-                    await self._send(native.serialize(event))
-                    if isinstance(event, Done):
-                        self._metrics.observe(event)
+            while await self._answer() or await self._take_turns():
+                pass
+
+    async def _answer(self) -> bool:
+        """Whether there was anything to answer."""
+        told = bool(self._replies or self._failures)
+        while self._failures:
+            self._act(self._dialect.tell(self._failures.popleft()))
+        while self._replies:
+            await self._send(self._replies.popleft())
+        return told
+
+    async def _take_turns(self) -> bool:
+        """One event of each context that has one; whether there was any."""
+        turn = self._next_turn()
+        for event in turn:
+            for act in self._dialect.tell(event):
+                if isinstance(act, str | bytes | Close):
+                    await self._send(act)
+                else:
+                    self._obey(act)
+            if isinstance(event, Done):
+                self._house.metrics.observe(event)
+        return bool(turn)
 
     def _next_turn(self) -> list[Event]:
-        """One event of each context that has one."""
-        turn: list[Event] = list(self._failures)
-        self._failures.clear()
+        turn: list[Event] = []
         for context, session in list(self._sessions.items()):
             if (event := session.next_event()) is not None:
                 turn.append(event)
@@ -175,39 +181,40 @@ class NativeSocket:
                 self._ended.append(context)
         return turn
 
-    async def _send(self, message: str | bytes) -> None:
+    async def _send(self, reply: Reply) -> None:
         """Raises `SlowReader` where the peer takes nothing for too long."""
         try:
             async with asyncio.timeout(self._limits.slow_reader_s):
-                if isinstance(message, bytes):
-                    await self._socket.send_bytes(message)
+                if isinstance(reply, bytes):
+                    await self._socket.send_bytes(reply)
+                elif isinstance(reply, str):
+                    await self._socket.send_text(reply)
                 else:
-                    await self._socket.send_text(message)
+                    await self._socket.close(reply.code, reply.reason)
+                    raise WebSocketDisconnect(reply.code)
         except TimeoutError:
             raise SlowReader("the peer stopped reading", limit=self._limits.slow_reader_s) from None
         except OSError as error:
             raise WebSocketDisconnect(1006) from error
 
     async def _watch_idle(self) -> None:
-        limit = self._limits.idle_timeout_s
+        limit = self._dialect.idle_timeout_s or self._limits.idle_timeout_s
         while (left := self._heard + limit - time.monotonic()) > 0 or any(
             session.is_speaking for session in self._sessions.values()
         ):
             await asyncio.sleep(max(left, 1.0))
+            limit = self._dialect.idle_timeout_s or self._limits.idle_timeout_s
         raise IdleTimeout("nothing was said for too long", limit=limit)
 
-    async def _close(self, error: StreamServerError) -> None:
-        """Say why, then close with the error's code; a peer that does not read is not waited for."""
+    async def _fail(self, error: StreamServerError) -> None:
+        """Say why, then close as the dialect does; a peer that does not read is not waited for."""
         log.info("connection closed", extra={"code": error.code})
+        self._house.metrics.errors.labels(error.code).inc()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
-                if not isinstance(error, SlowReader):
-                    await self._socket.send_text(str(native.serialize(failure(error, None))))
-                await self._socket.close(error.ws_code, error.code)
-
-
-def failure(error: StreamServerError, context: str | None) -> Failed:
-    return Failed(context, error.code, error.message, error.field, error.limit, error.retryable, error.retry_after)
+                for reply in self._dialect.fail(error):
+                    if isinstance(reply, Close) or not isinstance(error, SlowReader):
+                        await self._send(reply)
 
 
 def first_error(group: BaseExceptionGroup[StreamServerError]) -> StreamServerError:

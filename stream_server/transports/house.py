@@ -1,0 +1,28 @@
+"""What every surface is given: the engine, the bounds, the books; and the one door by which a listener comes in."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from stream_server.engine.client import Engine
+from stream_server.events import Settings
+from stream_server.limits import Limits
+from stream_server.metrics import Metrics
+from stream_server.protocols.schema import check_settings
+from stream_server.protocols.voices import VoiceBook
+from stream_server.session import Session
+from stream_server.transports.guard import Guard
+
+
+@dataclass(frozen=True)
+class House:
+    engine: Engine
+    limits: Limits = field(default_factory=Limits)
+    metrics: Metrics = field(default_factory=Metrics)
+    voices: VoiceBook = field(default_factory=VoiceBook)
+    guard: Guard = field(default_factory=Guard)
+
+    def open(self, context: str, number: int, settings: Settings, wake: Callable[[], None]) -> Session:
+        """A listener's context; raises a `ClientError` for a setting that cannot be."""
+        check_settings(settings, self.engine.spec, self.limits.uncached)
+        return Session(context, number, settings, self.engine, self.limits, time.monotonic, wake)
