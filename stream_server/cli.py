@@ -87,6 +87,11 @@ def serve(
     slots: Annotated[Optional[int], typer.Option(help="Sequences spoken at once [128].")] = None,
     threads: Annotated[Optional[int], typer.Option(help="Threads of the engine [1].")] = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
+    key: Annotated[Optional[list[str]], typer.Option(help="A key that opens the server; repeatable.")] = None,
+    origin: Annotated[Optional[list[str]], typer.Option(help="A web page's origin that may speak to it.")] = None,
+    insecure: Annotated[Optional[bool], typer.Option("--insecure", help="Serve other machines without keys.")] = None,
+    tls_cert: Annotated[Optional[Path], typer.Option(help="PEM certificate: https and wss.")] = None,
+    tls_key: Annotated[Optional[Path], typer.Option(help="PEM key.")] = None,
     config: Annotated[Optional[Path], typer.Option(help="TOML file [stream-server.toml].")] = None,
     log_level: Annotated[Optional[str], typer.Option(help="debug, info, warning or error [info].")] = None,
 ) -> None:
@@ -102,6 +107,11 @@ def serve(
             slots=slots,
             threads=threads,
             engine=engine,
+            keys=tuple(key) if key else None,
+            origins=tuple(origin) if origin else None,
+            insecure=insecure,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
             log_level=log_level,
         )
     )
@@ -119,6 +129,8 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.engine.client import Engine, EngineClient
     from stream_server.engine.inprocess import InProcessEngine
     from stream_server.engine.process import ProcessEngine
+    from stream_server.protocols.voices import VoiceBook
+    from stream_server.transports.guard import Guard
     from stream_server.transports.house import House
     from stream_server.transports.server import make_server
 
@@ -128,15 +140,22 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
     with console.status("loading the voice …"):
         await engine.start()
+    scheme = "wss" if settings.tls_cert else "ws"
     console.print(
-        f"speaking at ws://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}; "
+        f"speaking at {scheme}://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}; "
         f"room for {engine.room} streams",
         soft_wrap=True,
     )
     gc.collect()
     gc.freeze()  # as in the engine: what is there now is there to stay
     try:
-        await make_server(House(engine, settings.limits), settings.host, settings.port).serve()
+        house = House(
+            engine,
+            settings.limits,
+            voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
+            guard=Guard(settings.keys, settings.origins),
+        )
+        await make_server(house, settings.host, settings.port, settings.tls_cert, settings.tls_key).serve()
     finally:
         await engine.stop()
 

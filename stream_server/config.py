@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stream_server.errors import ConfigError
 from stream_server.limits import Limits
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_FILE = Path("stream-server.toml")
 
 
@@ -33,6 +34,15 @@ class ServerConfig(BaseSettings):
     threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
     engine: Literal["process", "inprocess"] = "process"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    # Who may come in.
+    keys: tuple[str, ...] = ()  # any of them opens the server; none: no key is asked for
+    origins: tuple[str, ...] = ()  # web pages that may speak to it beside its own and this machine's; "*" is all
+    insecure: bool = False  # an address beyond this machine without keys
+    tls_cert: Path | None = None  # PEM; with tls_key the server speaks https and wss
+    tls_key: Path | None = None
+    # Voices by other names.
+    voices: dict[str, str] = Field(default_factory=dict)  # a client's name → the model's
+    unknown_voice: Literal["error", "default"] = "error"
     limits: CheckedLimits = Field(default_factory=CheckedLimits)
 
 
@@ -60,4 +70,22 @@ def load_config(path: Path | None = None, **flags: Any) -> ServerConfig:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{key}: {first['msg']}", field=key) from None
-    return ServerConfig.model_construct(**dict(found))  # a plain one, which a new process can be given
+    config = ServerConfig.model_construct(**dict(found))  # a plain one, which a new process can be given
+    check_doors(config)
+    return config
+
+
+def check_doors(config: ServerConfig) -> None:
+    """Raises `ConfigError` where anybody could come in without having been meant to, or nobody could."""
+    if config.host not in LOOPBACK and not config.keys and not config.insecure:
+        raise ConfigError(
+            f"{config.host} is open to other machines: set keys, or insecure to serve whoever comes", field="host"
+        )
+    if any(not key for key in config.keys):
+        raise ConfigError("keys: an empty key opens to everybody", field="keys")
+    for name in ("tls_cert", "tls_key"):
+        path = getattr(config, name)
+        if (config.tls_cert is None) != (config.tls_key is None):
+            raise ConfigError("tls_cert and tls_key belong together", field=name)
+        if path is not None and not path.is_file():
+            raise ConfigError(f"no such file: {path}", field=name)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -27,7 +28,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(LINGER_S, self.transport.abort)
 
 
-def make_server(house: House, host: str, port: int) -> uvicorn.Server:
+def make_server(
+    house: House, host: str, port: int, tls_cert: Path | None = None, tls_key: Path | None = None
+) -> uvicorn.Server:
+    """tls_cert, tls_key: PEM files; https and wss instead of http and ws."""
     config = uvicorn.Config(
         make_app(house),
         host=host,
@@ -38,6 +42,8 @@ def make_server(house: House, host: str, port: int) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         lifespan="off",
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
         timeout_graceful_shutdown=DRAIN_S,
     )
     return uvicorn.Server(config)
