@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import logging
 import sys
 import wave
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from stream_server.errors import ConfigError, StreamServerError
 if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer at once
     from stream_server.engine.core import EngineCore
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -39,13 +41,25 @@ def make_core(settings: ServerConfig) -> "EngineCore":
     """Load the model and put an engine around it; runs wherever the engine is placed."""
     import torch
 
-    from stream_server.engine.core import EngineCore
-    from stream_server.models import registry
-
     logs.setup(settings.log_level)
     torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
-    core = EngineCore(registry.load(settings.model), settings.slots, settings.limits.queue)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: this torch finds no GPU", field="device", limit="auto, cpu")
+    if settings.device == "auto" and torch.cuda.is_available():
+        try:
+            return make_core_on("cuda", settings)
+        except RuntimeError as error:
+            log.warning("the GPU cannot be used, the CPU will do", extra={"error": type(error).__name__})
+    return make_core_on("cuda" if settings.device == "cuda" else "cpu", settings)
+
+
+def make_core_on(device: str, settings: ServerConfig) -> "EngineCore":
+    """Raises `RuntimeError` where the device cannot be used."""
+    from stream_server.engine.core import EngineCore
+    from stream_server.models import registry
+
+    core = EngineCore(registry.load(settings.model, device), settings.slots, settings.limits.queue)
     core.spec = with_default_voice(core.spec, settings.voice)
     warm_up(core)
     return core
@@ -86,6 +100,7 @@ def serve(
     voice: Annotated[Optional[str], typer.Option(help="Voice for contexts that name none.")] = None,
     slots: Annotated[Optional[int], typer.Option(help="Sequences spoken at once [128].")] = None,
     threads: Annotated[Optional[int], typer.Option(help="Threads of the engine [1].")] = None,
+    device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda [auto].")] = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
     key: Annotated[Optional[list[str]], typer.Option(help="A key that opens the server; repeatable.")] = None,
     origin: Annotated[Optional[list[str]], typer.Option(help="A web page's origin that may speak to it.")] = None,
@@ -106,6 +121,7 @@ def serve(
             voice=voice,
             slots=slots,
             threads=threads,
+            device=device,
             engine=engine,
             keys=tuple(key) if key else None,
             origins=tuple(origin) if origin else None,

@@ -32,6 +32,7 @@ class ServerConfig(BaseSettings):
     voice: str | None = None  # for contexts that name none; the model's first by default
     slots: int = Field(128, ge=1, le=1024)  # rows of the caches: sequences that can be held at once
     threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # of the decode step; auto: a GPU where torch finds one that works
     engine: Literal["process", "inprocess"] = "process"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # Who may come in.
@@ -70,7 +71,8 @@ def load_config(path: Path | None = None, **flags: Any) -> ServerConfig:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{key}: {first['msg']}", field=key) from None
-    config = ServerConfig.model_construct(**dict(found))  # a plain one, which a new process can be given
+    fields = {name: getattr(found, name) for name in ServerConfig.model_fields}
+    config = ServerConfig.model_construct(**fields)  # a plain one, which a new process can be given
     check_doors(config)
     return config
 
