@@ -1,6 +1,7 @@
 """`stream-server serve | say | voices`: the composition root, the one place where front and core are put together."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import sys
@@ -20,6 +21,7 @@ from stream_server.engine.messages import ModelSpec
 from stream_server.errors import ConfigError, StreamServerError
 
 if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer at once
+    from stream_server.engine.client import Engine
     from stream_server.engine.core import EngineCore
 
 T = TypeVar("T")
@@ -82,6 +84,7 @@ def warm_up(core: "EngineCore") -> None:
 def serve(
     host: Annotated[Optional[str], typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[Optional[int], typer.Option(help="Port [8765].")] = None,
+    wyoming_port: Annotated[Optional[str], typer.Option(help="Port for Home Assistant, or off [10200].")] = None,
     model: Annotated[Optional[str], typer.Option(help="Model family or checkpoint [lark].")] = None,
     voice: Annotated[Optional[str], typer.Option(help="Voice for contexts that name none.")] = None,
     slots: Annotated[Optional[int], typer.Option(help="Sequences spoken at once [128].")] = None,
@@ -97,6 +100,7 @@ def serve(
             config,
             host=host,
             port=port,
+            wyoming_port=wyoming_port,
             model=model,
             voice=voice,
             slots=slots,
@@ -119,7 +123,9 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.engine.client import Engine, EngineClient
     from stream_server.engine.inprocess import InProcessEngine
     from stream_server.engine.process import ProcessEngine
+    from stream_server.metrics import Metrics
     from stream_server.transports.server import make_server
+    from stream_server.transports.wyoming import listening
 
     OpusEncoder(24_000)  # a missing libopus should be known now, not at the first listener
     core = partial(make_serving_core, settings)
@@ -127,17 +133,25 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
     with console.status("loading the voice …"):
         await engine.start()
+    metrics = Metrics()
+    wyoming = listening(engine, settings.limits, metrics, settings.host, settings.wyoming_port or 0)
+    try:
+        async with wyoming if settings.wyoming_port else contextlib.nullcontext():
+            announce(engine, settings)
+            gc.collect()
+            gc.freeze()  # as in the engine: what is there now is there to stay
+            await make_server(engine, settings.limits, metrics, settings.host, settings.port).serve()
+    finally:
+        await engine.stop()
+
+
+def announce(engine: "Engine", settings: ServerConfig) -> None:
+    also = f" and tcp://{settings.host}:{settings.wyoming_port} (Wyoming)" if settings.wyoming_port else ""
     console.print(
-        f"speaking at ws://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}; "
+        f"speaking at ws://{settings.host}:{settings.port}/v1/stream{also}, voices: {', '.join(engine.spec.voices)}; "
         f"room for {engine.room} streams",
         soft_wrap=True,
     )
-    gc.collect()
-    gc.freeze()  # as in the engine: what is there now is there to stay
-    try:
-        await make_server(engine, settings.limits, settings.host, settings.port).serve()
-    finally:
-        await engine.stop()
 
 
 @app.command()

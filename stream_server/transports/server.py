@@ -29,9 +29,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(LINGER_S, self.transport.abort)
 
 
-def make_server(engine: Engine, limits: Limits, host: str, port: int) -> uvicorn.Server:
+def make_server(engine: Engine, limits: Limits, metrics: Metrics, host: str, port: int) -> uvicorn.Server:
     config = uvicorn.Config(
-        make_app(engine, limits, Metrics()),
+        make_app(engine, limits, metrics),
         host=host,
         port=port,
         ws=SocketProtocol,
@@ -51,7 +51,7 @@ async def running(engine: Engine, limits: Limits, host: str = "127.0.0.1") -> As
     with socket.socket() as listener:
         listener.bind((host, 0))
         port = listener.getsockname()[1]
-        server = make_server(engine, limits, host, port)
+        server = make_server(engine, limits, Metrics(), host, port)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
