@@ -219,7 +219,7 @@ async def listening(engine: Engine, limits: Limits, metrics: Metrics, host: str,
     try:
         server = await asyncio.start_server(accept, host, port, limit=READ_BYTES)
     except OSError as error:
-        message = f"wyoming_port: cannot listen on {host}:{port}: {error.strerror}"
+        message = f'wyoming_port: cannot listen: {error.strerror}; choose another port, or "off"'
         raise ConfigError(message, field="wyoming_port") from None
     try:
         yield server.sockets[0].getsockname()[1]

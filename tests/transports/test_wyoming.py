@@ -394,10 +394,9 @@ async def test_a_port_that_is_taken_is_named_with_its_setting() -> None:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            with pytest.raises(ConfigError, match=rf"wyoming_port: cannot listen on 127\.0\.0\.1:{port}") as refused:
-                async with listening(
-                    Engine(InProcessEngine(lambda: served.core)), Limits(), Metrics(), "127.0.0.1", port
-                ):
+            engine = Engine(InProcessEngine(lambda: served.core))
+            with pytest.raises(ConfigError, match=f"^wyoming_port: .*{port}.* in use") as refused:
+                async with listening(engine, Limits(), Metrics(), "127.0.0.1", port):
                     pass
     assert refused.value.field == "wyoming_port"
 
