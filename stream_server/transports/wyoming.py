@@ -114,10 +114,9 @@ class WyomingConnection:
             while True:
                 for event in self._inbox.push(await self._pieces.get()):
                     await self._heed(event)
-        except StreamServerError as error:
-            if self._listening is not None:
-                return self._listening.fail(error)
-            await self._silent.wait()
+        except StreamServerError:
+            if self._listening is None:
+                await self._silent.wait()
             raise
 
     async def _heed(self, event: WireEvent) -> None:
