@@ -67,19 +67,24 @@ class WyomingConnection:
         self._heard = time.monotonic()  # the last whole event
 
     async def serve(self) -> None:
-        """Until either side leaves; what is being spoken is cancelled then."""
+        """Until either side leaves."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(), name="wyoming-read")
-                group.create_task(self._obey(), name="wyoming-obey")
-                group.create_task(self._pump_out(), name="wyoming-out")
-                group.create_task(self._watch_idle(), name="wyoming-idle")
+            await self._converse()
         except* PeerLeft:
             pass
         except* LastWord:
             await self._hang_up()
         except* StreamServerError as group_error:
             await self.refuse(first_error(group_error))
+
+    async def _converse(self) -> None:
+        """Whatever ends it, what is being spoken is cancelled at once."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(), name="wyoming-read")
+                group.create_task(self._obey(), name="wyoming-obey")
+                group.create_task(self._pump_out(), name="wyoming-out")
+                group.create_task(self._watch_idle(), name="wyoming-idle")
         finally:
             if self._session is not None:
                 self._session.cancel()
