@@ -1,6 +1,7 @@
 """`stream-server serve | say | voices`: the composition root, the one place where front and core are put together."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -21,6 +22,7 @@ from stream_server.engine.messages import ModelSpec
 from stream_server.errors import ConfigError, StreamServerError
 
 if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer at once
+    from stream_server.engine.client import Engine
     from stream_server.engine.core import EngineCore
 
 log = logging.getLogger(__name__)
@@ -96,6 +98,8 @@ def warm_up(core: "EngineCore") -> None:
 def serve(
     host: Annotated[Optional[str], typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[Optional[int], typer.Option(help="Port [8765].")] = None,
+    wyoming_host: Annotated[Optional[str], typer.Option(help="Its address: Wyoming knows no keys [127.0.0.1].")] = None,
+    wyoming_port: Annotated[Optional[str], typer.Option(help="Port for Home Assistant, or off [10200].")] = None,
     model: Annotated[Optional[str], typer.Option(help="Model family or checkpoint [lark].")] = None,
     voice: Annotated[Optional[str], typer.Option(help="Voice for contexts that name none.")] = None,
     slots: Annotated[Optional[int], typer.Option(help="Sequences spoken at once [128].")] = None,
@@ -117,6 +121,8 @@ def serve(
             config,
             host=host,
             port=port,
+            wyoming_host=wyoming_host,
+            wyoming_port=wyoming_port,
             model=model,
             voice=voice,
             slots=slots,
@@ -149,6 +155,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.transports.guard import Guard
     from stream_server.transports.house import House
     from stream_server.transports.server import make_server
+    from stream_server.transports.wyoming import listening
 
     OpusEncoder(24_000)  # a missing libopus should be known now, not at the first listener
     core = partial(make_serving_core, settings)
@@ -156,24 +163,31 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
     with console.status("loading the voice …"):
         await engine.start()
-    scheme = "wss" if settings.tls_cert else "ws"
-    console.print(
-        f"speaking at {scheme}://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}; "
-        f"room for {engine.room} streams",
-        soft_wrap=True,
+    house = House(
+        engine,
+        settings.limits,
+        voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
+        guard=Guard(settings.keys, settings.origins),
     )
-    gc.collect()
-    gc.freeze()  # as in the engine: what is there now is there to stay
+    wyoming = listening(house, settings.wyoming_host, settings.wyoming_port or 0)
     try:
-        house = House(
-            engine,
-            settings.limits,
-            voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
-            guard=Guard(settings.keys, settings.origins),
-        )
-        await make_server(house, settings.host, settings.port, settings.tls_cert, settings.tls_key).serve()
+        async with wyoming if settings.wyoming_port else contextlib.nullcontext():
+            announce(engine, settings)
+            gc.collect()
+            gc.freeze()  # as in the engine: what is there now is there to stay
+            await make_server(house, settings.host, settings.port, settings.tls_cert, settings.tls_key).serve()
     finally:
         await engine.stop()
+
+
+def announce(engine: "Engine", settings: ServerConfig) -> None:
+    scheme = "wss" if settings.tls_cert else "ws"
+    also = f" and tcp://{settings.wyoming_host}:{settings.wyoming_port} (Wyoming)" if settings.wyoming_port else ""
+    console.print(
+        f"speaking at {scheme}://{settings.host}:{settings.port}/v1/stream{also}, "
+        f"voices: {', '.join(engine.spec.voices)}; room for {engine.room} streams",
+        soft_wrap=True,
+    )
 
 
 @app.command()

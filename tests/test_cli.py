@@ -70,9 +70,24 @@ def test_settings_come_from_file_environment_and_flags_in_that_order(
     assert (config.limits.queue, config.limits.lead_s) == (7, 3.5)
 
 
+@pytest.mark.parametrize(("text", "port"), [("", 10_200), ("wyoming_port = 7", 7), ('wyoming_port = "off"', None)])
+def test_wyoming_has_a_port_of_its_own_or_none(text: str, port: int | None, tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(text)
+    assert load_config(file).wyoming_port == port
+    assert load_config(file, wyoming_port="off").wyoming_port is None
+    assert load_config(file, wyoming_port="10300").wyoming_port == 10_300
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
-    [("prot = 1", "prot"), ("port = 'x'", "port"), ("[limits]\nqeue = 1", "limits.qeue"), ("port = 70000", "port")],
+    [
+        ("prot = 1", "prot"),
+        ("port = 'x'", "port"),
+        ("[limits]\nqeue = 1", "limits.qeue"),
+        ("port = 70000", "port"),
+        ("wyoming_port = 0", "wyoming_port"),
+    ],
 )
 def test_a_wrong_setting_is_named(text: str, key: str, tmp_path: Path) -> None:
     file = tmp_path / "server.toml"
