@@ -25,8 +25,8 @@ from stream_server.engine.client import Engine
 from stream_server.engine.core import EngineCore
 from stream_server.engine.inprocess import InProcessEngine
 from stream_server.limits import Limits
-from stream_server.metrics import Metrics
 from stream_server.models.interface import SpeechModel
+from stream_server.transports.house import House
 from stream_server.transports.wyoming import listening
 
 pytestmark = pytest.mark.clients
@@ -49,7 +49,7 @@ async def serving(lark: SpeechModel) -> AsyncIterator[Served]:
     engine = Engine(InProcessEngine(lambda: core))
     await engine.start()
     try:
-        async with listening(engine, Limits(unsent_s=1.0), Metrics(), "127.0.0.1", 0) as port:
+        async with listening(House(engine, Limits(unsent_s=1.0)), "127.0.0.1", 0) as port:
             yield Served(port, core)
     finally:
         await engine.stop()
