@@ -12,7 +12,7 @@ from collections import deque
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from stream_server.audio.encoders import FORMATS
+from stream_server.audio.format import FORMATS
 from stream_server.engine.client import Engine
 from stream_server.errors import (
     IdleTimeout,
