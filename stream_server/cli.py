@@ -116,6 +116,7 @@ def serve(
 
 
 async def serve_until_stopped(settings: ServerConfig) -> None:
+    from stream_server.audio.encoders import load_codecs
     from stream_server.audio.opus import OpusEncoder
     from stream_server.engine.client import Engine, EngineClient
     from stream_server.engine.inprocess import InProcessEngine
@@ -127,7 +128,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     client: EngineClient = ProcessEngine(core) if settings.engine == "process" else InProcessEngine(core)
     engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
     with console.status("loading the voice …"):
-        await engine.start()
+        await asyncio.gather(engine.start(), asyncio.to_thread(load_codecs))
     console.print(
         f"speaking at ws://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}; "
         f"room for {engine.room} streams",
