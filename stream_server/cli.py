@@ -24,6 +24,7 @@ from stream_server.errors import ConfigError, StreamServerError
 if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer at once
     from stream_server.engine.client import Engine
     from stream_server.engine.core import EngineCore
+    from stream_server.offline import Speech
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -147,6 +148,7 @@ def serve(
 
 
 async def serve_until_stopped(settings: ServerConfig) -> None:
+    from stream_server.audio.encoders import load_codecs
     from stream_server.audio.opus import OpusEncoder
     from stream_server.engine.client import Engine, EngineClient
     from stream_server.engine.inprocess import InProcessEngine
@@ -162,7 +164,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     client: EngineClient = ProcessEngine(core) if settings.engine == "process" else InProcessEngine(core)
     engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
     with console.status("loading the voice …"):
-        await engine.start()
+        await asyncio.gather(engine.start(), asyncio.to_thread(load_codecs))
     house = House(
         engine,
         settings.limits,
@@ -193,7 +195,9 @@ def announce(engine: "Engine", settings: ServerConfig) -> None:
 @app.command()
 def say(
     text: Annotated[str, typer.Argument(help="What to say; - reads standard input.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="WAV file to write.")] = Path("speech.wav"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .wav, .mp3, .flac, .aac, .ogg, .opus or .webm.")
+    ] = Path("speech.wav"),
     voice: Voice = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same build: same samples.")] = 0,
     speed: Annotated[float, typer.Option(min=0.5, max=2.0)] = 1.0,
@@ -204,8 +208,7 @@ def say(
     threads: Annotated[int, typer.Option(min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as one JSON line.")] = False,
 ) -> None:
-    """Speak a text into a WAV file, in this process."""
-    from stream_server.audio.pcm import to_int16
+    """Speak a text into a file, in this process."""
     from stream_server.events import Settings
     from stream_server.offline import synthesise
     from stream_server.protocols.schema import check_settings
@@ -215,7 +218,6 @@ def say(
         core = make_core(ServerConfig(slots=1, threads=threads, log_level="warning"))
     settings = Settings(
         voice=voice,
-        format="wav",
         sample_rate=sample_rate,
         speed=speed,
         seed=seed,
@@ -227,9 +229,7 @@ def say(
     typed = sys.stdin.read() if text == "-" else text
     with console.status("speaking …"):
         speech = or_exit(partial(synthesise, core, typed, controls_of(settings, core.spec)))
-    with wave.open(str(output), "wb") as file:
-        file.setparams((1, 2, speech.sample_rate, 0, "NONE", ""))
-        file.writeframes(to_int16(speech.pcm).tobytes())
+    write_sound(output, speech)
     figures = {
         "ttfa_s": round(speech.ttfa_s, 4),
         "rtf": round(speech.rtf, 4),
@@ -243,6 +243,22 @@ def say(
         console.print(
             f"{output}: {speech.audio_s:.2f} s, first sound after {speech.ttfa_s * 1000:.0f} ms, RTF {speech.rtf:.3f}"
         )
+
+
+def write_sound(path: Path, speech: "Speech") -> None:
+    """What the name's ending says, else a WAV file; one that is whole states its length."""
+    from stream_server.audio.encoders import make_encoder
+    from stream_server.audio.format import ENDINGS, AudioFormat
+    from stream_server.audio.pcm import to_int16
+
+    codec = ENDINGS.get(path.suffix.lower(), "wav")
+    if codec == "wav":
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, speech.sample_rate, 0, "NONE", ""))
+            file.writeframes(to_int16(speech.pcm).tobytes())
+    else:
+        encoder = make_encoder(AudioFormat(codec), speech.sample_rate)
+        path.write_bytes(b"".join(chunk.data for chunk in encoder.encode(speech.pcm) + encoder.finish()))
 
 
 @app.command()

@@ -38,6 +38,13 @@ def test_say_writes_a_file_and_its_figures(tmp_path: Path) -> None:
     assert 0 < figures["ttfa_s"] < figures["audio_s"]
 
 
+@pytest.mark.parametrize(("ending", "magic"), [("ogg", b"OggS"), ("FLAC", b"fLaC"), ("webm", b"\x1a\x45\xdf\xa3")])
+def test_say_writes_what_the_name_s_ending_says(ending: str, magic: bytes, tmp_path: Path) -> None:
+    out = tmp_path / f"out.{ending}"
+    assert run("say", "Hello.", "-o", str(out)).exit_code == 0
+    assert out.read_bytes().startswith(magic)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -20,6 +20,7 @@ from wyoming.ping import Ping, Pong
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop, SynthesizeStopped
 
 from stream_server import __version__
+from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import ModelSpec
 from stream_server.errors import MessageTooLarge, ProtocolError
 from stream_server.events import Audio, Command, Done, End, Event, Failed, Mark, PushText, Settings, Start, Started
@@ -30,7 +31,7 @@ from stream_server.protocols.voices import VoiceBook
 T = TypeVar("T")
 
 #: Raw PCM, as fast as it is taken: what Home Assistant hands it on to may collect the whole before it plays a sample.
-SPEECH = Settings(format="pcm_s16le", paced=False)
+SPEECH = Settings(format=AudioFormat("pcm_s16le"), paced=False)
 WIDTH, CHANNELS = 2, 1  # of a sample, in bytes; of the sound
 LANGUAGES = ["en"]  # what `text/` reads
 MAKER = Attribution(name="stream-server", url="")

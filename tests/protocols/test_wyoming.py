@@ -9,6 +9,7 @@ from wyoming.ping import Ping
 from wyoming.version import __version__ as WYOMING
 
 from stream_server import __version__
+from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import ModelSpec
 from stream_server.errors import ClientError, InvalidSetting, MessageTooLarge, ProtocolError
 from stream_server.events import Audio, Command, Done, End, Event, Failed, Mark, PushText, Settings, Start, Started
@@ -18,7 +19,7 @@ from stream_server.protocols.wyoming import Conversation, Inbox, info
 
 SPEC = ModelSpec("lark", ("kathleen", "slt"), (24_000, 32_000), 25.0, 1000, True)
 LIMITS = Limits(message_bytes=300)
-SPEECH = Settings(format="pcm_s16le", paced=False)
+SPEECH = Settings(format=AudioFormat("pcm_s16le"), paced=False)
 
 # As Home Assistant 2026.11 writes them: the data in a block of its own.
 START = b'{"type": "synthesize-start", "version": "1.10.2", "data_length": 26}\n{"voice": {"name": "slt"}}'
@@ -45,7 +46,7 @@ def obeyed(*pieces: bytes, limits: Limits = LIMITS) -> list[Command]:
 
 
 def spoken(context: str, *texts: str, voice: str = SPEC.voices[0]) -> list[Command]:
-    settings = Settings(voice=voice, format="pcm_s16le", paced=False)
+    settings = Settings(voice=voice, format=AudioFormat("pcm_s16le"), paced=False)
     return [Start(context, settings), *(PushText(context, text) for text in texts), End(context)]
 
 
@@ -84,7 +85,7 @@ def test_whole_texts_and_streams_follow_each_other_on_one_connection() -> None:
 def test_a_voice_is_asked_for_by_name_or_not_at_all(data: dict[str, object], voice: str) -> None:
     assert obeyed(line("synthesize", data={"text": "Hi."} | data)) == spoken("1", "Hi.", voice=voice)
     opened = obeyed(line("synthesize-start", data=data))
-    assert opened == [Start("1", Settings(voice=voice, format="pcm_s16le", paced=False))]
+    assert opened == [Start("1", Settings(voice=voice, format=AudioFormat("pcm_s16le"), paced=False))]
 
 
 def test_data_beside_the_type_and_behind_the_line_are_one() -> None:
