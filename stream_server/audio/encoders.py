@@ -67,7 +67,7 @@ class StreamEncoder:
 
     def encode(self, pcm: Float) -> list[Chunk]:
         self._fed += len(pcm)
-        return self._encoded(self._resampler.push(pcm))
+        return self._encoded(self._resampler.push(audible(pcm)))
 
     def finish(self) -> list[Chunk]:
         chunks = self._encoded(self._resampler.flush())
@@ -98,6 +98,11 @@ class StreamEncoder:
     def _decodable(self) -> int:
         """Samples of speech, at the model's rate."""
         return max(0, self._decoded - self._coder.lead) * self._model_rate // self._rate
+
+
+def audible(pcm: Float) -> Float:
+    """Full scale at most: a codec that is given more, or no number at all, may not come back."""
+    return np.clip(np.nan_to_num(pcm), -1.0, 1.0)
 
 
 def contained(container: Callable[[int, int], Container], rate: int, bit_rate: int) -> ContainedOpus:

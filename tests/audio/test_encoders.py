@@ -145,3 +145,12 @@ def test_two_encoders_share_nothing() -> None:
 def test_every_codec_can_be_made() -> None:
     assert {**LOSSY, **LOSSLESS}.keys() == CODECS.keys()
     assert {name for name, codec in CODECS.items() if codec.bit_rates} == set(LOSSY)
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+def test_what_no_loudspeaker_could_play_does_not_hold_a_codec_up(codec: str) -> None:
+    """FFmpeg's AAC encoder never comes back from samples a million times too loud."""
+    encoder = make_encoder(AudioFormat(codec), 24_000)
+    for loud in (2e7, np.inf, -np.inf, np.nan):
+        encoder.encode(np.full(9_600, loud, np.float32))
+    encoder.finish()
