@@ -11,6 +11,7 @@ from stream_server.engine.client import Engine
 from stream_server.limits import Limits
 from stream_server.metrics import Metrics
 from stream_server.transports.native_socket import SUBPROTOCOL, NativeSocket
+from stream_server.transports.page import page_routes
 
 
 def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> Starlette:
@@ -45,6 +46,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> Starlette:
             Route("/ready", ready),
             Route("/metrics", show_metrics),
             WebSocketRoute("/v1/stream", stream),
+            *page_routes(),
         ]
     )
 
