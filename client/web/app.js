@@ -377,7 +377,8 @@ async function showLoad() {
   $("load").hidden = load === null;
   if (load === null) return;
   const { speaking, room } = load;
-  $("load-text").textContent = speaking < room ? `${speaking} speaking, room for ${room - speaking} more` : `Full: ${speaking} speaking`;
+  $("load-speaking").textContent = `${speaking} speaking`;
+  $("load-room").textContent = speaking < room ? `, room for ${room - speaking} more` : ", no room for more";
   $("load-bar").style.width = `${Math.min(100, (speaking / Math.max(1, room)) * 100)}%`;
   $("load-bar").dataset.full = speaking >= room;
 }

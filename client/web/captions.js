@@ -59,7 +59,8 @@ export class Caption {
   cut({ heard, unheard }) {
     const parts = [element("span", "heard", heard)];
     const spoken = element("span", "visually-hidden", " (interrupted here; not heard:) ");
-    if (unheard.trim()) parts.push(element("span", "cut"), spoken, element("span", "unheard", unheard));
+    const gap = unheard.slice(0, unheard.search(/\S|$/));
+    if (unheard.trim()) parts.push(gap, element("span", "cut"), spoken, element("span", "unheard", unheard.trim()));
     this._text.replaceChildren(...parts);
     this._words = [];
     this.element.classList.remove("is-live");

@@ -87,7 +87,7 @@ export class Speech extends EventTarget {
     if (this.isFinished) return;
     const played = this.heard;
     this.times.interrupted = performance.now();
-    if (this.started) this._player.stop();
+    if (this.started) this._silence();
     this._finish();
     if (this.done) this._cutAt(played);
     else if (this.text) this._send("cancel", { played });
@@ -190,6 +190,12 @@ export class Speech extends EventTarget {
     on("dry", ({ at }) => this._ranDry(at - Date.now() + performance.now()));
     on("resumed", ({ at }) => this._resumed(at - Date.now() + performance.now()));
     on("drained", () => this._finish());
+  }
+
+  _silence() {
+    const stopped = ({ detail }) => (this.times.silent = detail.at - Date.now() + performance.now());
+    this._player.addEventListener("stopped", stopped, { once: true });
+    this._player.stop();
   }
 
   _progress() {
