@@ -88,7 +88,7 @@ function follow(speech, caption) {
   on("change", showState);
   on("over", () => showEnd(speech, caption));
   on("finished", () => {
-    if (!speech.cut && !speech.error) caption.finish();
+    if (!speech.cut) caption.finish(!speech.error && !speech.times.interrupted);
     showState();
   });
   on("interrupted", (cut) => showCut(speech, caption, cut));
@@ -193,6 +193,7 @@ function speakAsBot(text) {
   const words = text.match(/\s*\S+\s*/g) ?? [];
   bot = { speech: begin(), words, timer: 0 };
   bot.speech.submitted = true;
+  bot.speech.script = text;
   writeOn();
 }
 
@@ -257,7 +258,7 @@ function showFailure(speech, caption, error) {
   if (live?.speech === speech) live = null;
   let action = null;
   if (error.code === "overloaded" || error.code === "connection_lost" || error.retryable) {
-    action = againButton(speech.text, error.retry_after ?? 0);
+    action = againButton(speech.script ?? speech.text, error.retry_after ?? 0);
   }
   caption.fail(inPlainWords(error), action);
   showState();
@@ -501,7 +502,7 @@ export function figures() {
       received: speech.received,
       heard: speech.heard,
       gaps: speech.gaps.map(({ from, to }) => to - from),
-      waits: speech.waits,
+      waits: speech.waits.map(({ from, to }) => to - from),
       isFinished: speech.isFinished,
       done: speech.done,
       cut: speech.cut,

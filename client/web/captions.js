@@ -49,11 +49,11 @@ export class Caption {
     return this._words[this._lit - 1]?.element ?? null;
   }
 
-  /** Spoken to its end. */
-  finish() {
+  /** No more of it sounds; `whole` where it was spoken to its end. */
+  finish(whole) {
     this.current?.classList.remove("is-now");
     this.element.classList.remove("is-live");
-    this.element.classList.add("is-finished");
+    this.element.classList.toggle("is-finished", whole);
   }
 
   cut({ heard, unheard }) {

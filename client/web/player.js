@@ -154,6 +154,7 @@ class ScheduledPlayer extends Player {
   }
 
   _resume(now) {
+    this._tellDue(now);
     const dry = this._next === null ? 0 : Math.round((now + LEAD_S - this._next) * RATE);
     this._waiting = { type: this._next === null ? "first" : "resumed", at: now + LEAD_S, dry };
     if (this._next !== null && !this._isDry) this._tell("dry"); // over before a tick could see it
@@ -164,11 +165,7 @@ class ScheduledPlayer extends Player {
   _tick() {
     const now = this.context.currentTime;
     this._count();
-    if (this._waiting && now >= this._waiting.at) {
-      const { type, at, dry } = this._waiting;
-      this._waiting = null;
-      this._tell(type, { dry, at: Date.now() - (now - at) * 1000 });
-    }
+    this._tellDue(now);
     if (this._complete && (this._next === null || now >= this._next)) {
       clearInterval(this._timer);
       this._tell("drained");
@@ -178,6 +175,13 @@ class ScheduledPlayer extends Player {
     } else {
       this._tell("position");
     }
+  }
+
+  _tellDue(now) {
+    if (!this._waiting || now < this._waiting.at) return;
+    const { type, at, dry } = this._waiting;
+    this._waiting = null;
+    this._tell(type, { dry, at: Date.now() - (now - at) * 1000 });
   }
 
   _count() {

@@ -13,7 +13,8 @@ export class Speech extends EventTarget {
     super();
     this.name = name;
     this.settings = settings;
-    this.text = "";
+    this.text = ""; // sent so far
+    this.script = null; // all that will be, where that is known
     this.started = null; // the server's messages, where they have come
     this.done = null;
     this.error = null;
@@ -25,7 +26,7 @@ export class Speech extends EventTarget {
     this.received = 0; // samples, at the context's rate
     this.packets = 0;
     this.gaps = []; // {from, to} ms where sound was missing though its text was there
-    this.waits = 0; // times it ran dry because no text was there
+    this.waits = []; // the same where no text was there
     this.times = {}; // performance.now() of firstText, lastText, started, firstPacket, lastPacket, firstSample, ...
     this._connection = connection;
     this._player = player;
@@ -218,8 +219,7 @@ export class Speech extends EventTarget {
   }
 
   _resumed(at) {
-    if (this._dryAt?.owed) this.gaps.push({ from: this._dryAt.at, to: at });
-    else this.waits += 1;
+    if (this._dryAt) (this._dryAt.owed ? this.gaps : this.waits).push({ from: this._dryAt.at, to: at });
     this._dryAt = null;
     this._emit("change");
   }

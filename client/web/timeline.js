@@ -38,7 +38,8 @@ export class Timeline {
     this._say("speech", spoken ? `${spoken.toFixed(1)} s` : "–");
     this._say("gaps", speech.started ? `${speech.gaps.length}` : "–");
     this._find("figure", "gaps").dataset.bad = speech.gaps.length > 0;
-    this._find("figure", "gaps").title = longest ? `the longest ${Math.round(longest)} ms` : "";
+    const waits = `${speech.waits.length} silences while it waited for text`;
+    this._find("figure", "gaps").title = longest ? `the longest ${Math.round(longest)} ms; ${waits}` : waits;
   }
 
   _lanes(speech) {
@@ -63,9 +64,10 @@ export class Timeline {
       bar.style.width = `calc(${at(to)} - ${at(from)})`;
       bar.parentElement.title = `${seconds(from - zero)} to ${seconds(to - zero)}`;
     }
-    const holes = speech.gaps.map(({ from, to }) => {
+    const silences = [...speech.gaps.map((gap) => ["gap", gap]), ...speech.waits.map((wait) => ["wait", wait])];
+    const holes = silences.map(([kind, { from, to }]) => {
       const hole = document.createElement("i");
-      hole.className = "hole";
+      hole.className = `hole is-${kind}`;
       hole.style.left = at(from);
       hole.style.width = `calc(${at(to)} - ${at(from)})`;
       return hole;

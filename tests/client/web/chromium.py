@@ -31,7 +31,7 @@ FLAGS = (
 )
 MIDDLE = """(selector) => {
     const found = document.querySelector(selector);
-    found.scrollIntoView({ block: "nearest" });
+    found.scrollIntoView({ block: "nearest", behavior: "instant" });
     const { x, y, width, height } = found.getBoundingClientRect();
     return [x + width / 2, y + height / 2];
 }"""
@@ -93,9 +93,9 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    async def until(self, condition: str, timeout: float = 20.0) -> Any:
+    async def until(self, condition: str, within: float = 20.0) -> Any:
         """The condition's first true value."""
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(within):
             while not (value := await self.evaluate(condition)):
                 await asyncio.sleep(0.03)
             return value

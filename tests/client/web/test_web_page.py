@@ -59,6 +59,7 @@ def wait_for(url: str) -> None:
 async def visiting(tmp_path: Path, origin: str) -> AsyncIterator[Page]:
     """The page, connected; afterwards it must have broken no policy and asked nobody else for anything."""
     async with browsing(tmp_path / "profile") as page:
+        await page.dress(1280, 800, "light")
         await page.go(origin)
         await page.until("document.querySelector('#connection').dataset.state === 'open'")
         yield page
@@ -83,7 +84,6 @@ async def test_half_a_minute_of_a_chat_bot_is_heard_without_a_gap(
     host: str, way: str, port: int, tmp_path: Path
 ) -> None:
     async with visiting(tmp_path, f"http://{host}:{port}/") as page:
-        await page.evaluate("document.querySelector('#rate').value = 4")
         await page.click(".chip")
         await speaking(page)
         early = await page.evaluate("document.querySelectorAll('.word.is-heard').length")
@@ -91,7 +91,7 @@ async def test_half_a_minute_of_a_chat_bot_is_heard_without_a_gap(
         now = await figures(page)
         late = await page.evaluate("document.querySelectorAll('.word.is-heard').length")
         print(f"\n{way}: first sample {now['firstSampleMs']:.0f} ms after the first packet, gaps {now['gaps']}")
-        assert now["path"] == way and now["gaps"] == [] and now["waits"] == 0
+        assert now["path"] == way and now["gaps"] == [] and now["waits"] == []
         assert 0 <= now["firstSampleMs"] < 1000
         assert early < late and late > 60
 
@@ -124,9 +124,9 @@ async def test_what_is_typed_is_heard_while_it_is_typed(port: int, tmp_path: Pat
         assert (await figures(page))["done"] is None
         await page.press("Enter")
         done = await page.until(f"{FIGURES}.then((now) => now.isFinished && now)")
-        assert done["done"]["words"] == 10 and done["received"] == done["done"]["samples"]
+        assert done["done"]["words"] == 11 and done["received"] == done["done"]["samples"]
         assert abs(done["heard"] - done["received"]) < 480
-        assert await page.evaluate("document.querySelectorAll('.is-finished .word.is-heard').length") == 10
+        assert await page.evaluate("document.querySelectorAll('.is-finished .word.is-heard').length") == 11
 
 
 async def test_going_back_over_what_was_said_goes_on_from_there(port: int, tmp_path: Path) -> None:
