@@ -11,6 +11,7 @@ import { Timeline } from "./timeline.js";
 
 const PAUSE_MS = 700; // in typing, after which the last word is taken as whole
 const QUIET_END_MS = 4_000; // nothing typed and nothing left to speak: the context is ended, its place is another's
+const LEAST_HOLD_S = 3; // after a refusal, before typed text is offered again
 const LOAD_MS = 2_000;
 const CLOCK_MS = 250;
 const UTTERANCES = 20; // kept on the page
@@ -34,7 +35,7 @@ const utterances = []; // {speech, caption}, the newest last
 let sound = null; // {context, player, decoders} once a person has done something
 let soundComing = null;
 let count = 0;
-let live = null; // {speech, prefix}: what of the composer's text has been sent
+let live = null; // {speech, prefix, from, holdUntil}: what of the composer's text has been sent; see `nothingSent`
 let bot = null; // {speech, words, timer}
 let waitingSubmit = false; // Enter was pressed before there was a connection
 let pauseTimer = 0;
@@ -105,6 +106,11 @@ function interrupt() {
 
 // What is typed
 
+/** `prefix` of the composer's text is sent, the running context's from `from` on; nothing goes before `holdUntil`. */
+function nothingSent() {
+  return { speech: null, prefix: "", from: 0, holdUntil: 0 };
+}
+
 /** Whole words go at once; a word being typed may still be mended. */
 function typed() {
   clearTimeout(pauseTimer);
@@ -115,7 +121,12 @@ function typed() {
   showState();
   if (mode() !== "live" || !ready()) return;
   const value = $("text").value;
-  live ??= { speech: null, prefix: "" };
+  live ??= nothingSent();
+  const hold = live.holdUntil - performance.now();
+  if (hold > 0) {
+    pauseTimer = setTimeout(typed, hold);
+    return;
+  }
   if (!value.startsWith(live.prefix)) correct(value);
   const fresh = value.slice(live.prefix.length);
   const whole = fresh.slice(0, fresh.search(/\S*$/));
@@ -133,8 +144,9 @@ function correct(value) {
 
 function sendLive(text) {
   if (!text) return;
-  live.prefix += text;
   if (live.speech?.isFinished || live.speech?.ended || live.speech?.error) live.speech = null;
+  if (!live.speech) live.from = live.prefix.length;
+  live.prefix += text;
   if (!live.speech && !text.trim()) return;
   live.speech ??= begin();
   live.speech.say(text);
@@ -171,7 +183,7 @@ async function submit() {
     speakAsBot(text);
     return;
   }
-  live ??= { speech: null, prefix: "" };
+  live ??= nothingSent();
   if (!text.startsWith(live.prefix)) correct(text);
   sendLive(text.slice(live.prefix.length));
   live.speech?.end();
@@ -255,13 +267,23 @@ function showCut(speech, caption, cut) {
 
 function showFailure(speech, caption, error) {
   stopBot();
-  if (live?.speech === speech) live = null;
+  if (live?.speech === speech) holdBack(error);
   let action = null;
   if (error.code === "overloaded" || error.code === "connection_lost" || error.retryable) {
     action = againButton(speech.script ?? speech.text, error.retry_after ?? 0);
   }
   caption.fail(inPlainWords(error), action);
   showState();
+}
+
+/** What was refused unheard goes again, later; what failed otherwise is not said twice. */
+function holdBack({ code, retry_after: after }) {
+  live.speech = null;
+  if (code !== "overloaded") return;
+  live.prefix = live.prefix.slice(0, live.from);
+  live.holdUntil = performance.now() + Math.max(after ?? 0, LEAST_HOLD_S) * 1000;
+  clearTimeout(pauseTimer);
+  pauseTimer = setTimeout(typed, live.holdUntil - performance.now());
 }
 
 function againButton(text, after) {
@@ -282,6 +304,8 @@ function againButton(text, after) {
     interrupt();
     button.remove();
     live = null;
+    clearTimeout(pauseTimer);
+    clearText();
     const speech = begin();
     speech.say(text);
     speech.end();
