@@ -8,10 +8,11 @@ from starlette.routing import BaseRoute, Route
 
 from stream_server.transports import native
 from stream_server.transports.house import House
+from stream_server.transports.page import page_routes
 
 
 def make_app(house: House) -> Starlette:
-    return Starlette(routes=[*operations(house), *native.routes(house)])
+    return Starlette(routes=[*operations(house), *native.routes(house), *page_routes()])
 
 
 def operations(house: House) -> list[BaseRoute]:

@@ -1,0 +1,537 @@
+// The page: what a person does becomes speech, what happens becomes visible.  The one file that knows all the others.
+
+import { Caption } from "./captions.js";
+import { Connection } from "./connection.js";
+import { chooseDecoder } from "./decoder.js";
+import { inPlainWords } from "./plain.js";
+import { choosePlayer, makeContext } from "./player.js";
+import { Scope } from "./scope.js";
+import { Speech } from "./speech.js";
+import { Timeline } from "./timeline.js";
+
+const PAUSE_MS = 700; // in typing, after which the last word is taken as whole
+const QUIET_END_MS = 4_000; // nothing typed and nothing left to speak: the context is ended, its place is another's
+const LEAST_HOLD_S = 3; // after a refusal, before typed text is offered again
+const LOAD_MS = 2_000;
+const CLOCK_MS = 250;
+const UTTERANCES = 20; // kept on the page
+const SAMPLES = [
+  ["Tell me a story", "Once, at the edge of a cold grey sea, there stood a lighthouse that nobody had lit for forty years. Every evening a boy from the village climbed its stairs, one hundred and twelve of them, and looked out over the water. He never saw a ship. But one night in November, when the wind had blown the clouds away, he heard somebody singing, far out, in a language that he did not know. So he carried up dry wood, and oil, and his grandmother's matches, and he made a light. It burned until morning. When the sun came up there was a small white boat on the beach, and no footprints led away from it. He went up again the next evening, and the one after that, and the lamp has not gone dark since."],
+  ["Explain yourself", "I am a small voice that runs on a plain processor. While you read this, the words are still being written, and I do not wait for them to end. Interrupt me whenever you like."],
+  ["Read some numbers", "The train leaves at 7:45 from platform 12. It costs $3.50, takes 28 minutes, and has been late 4 times since January 1st, 2026."],
+];
+
+const $ = (id) => document.getElementById(id);
+const page = new URL(location.href);
+const server = new URL(page.searchParams.get("server") ?? "v1/stream", document.baseURI);
+server.protocol = server.protocol.replace(/^http/, "ws");
+if (server.pathname === "/") server.pathname = "/v1/stream";
+const KEY = `key ${server.host}`; // a key is told to the server it was given for, and to no other
+
+const connection = new Connection(server.href);
+const scope = new Scope($("scope"));
+const timeline = new Timeline($("timeline"));
+const utterances = []; // {speech, caption}, the newest last
+let sound = null; // {context, player, decoders} once a person has done something
+let soundComing = null;
+let count = 0;
+let live = null; // {speech, prefix, from, holdUntil}: what of the composer's text has been sent; see `nothingSent`
+let bot = null; // {speech, words, timer}
+let waitingSubmit = false; // Enter was pressed before there was a connection
+let pauseTimer = 0;
+let quietTimer = 0;
+
+// Sound
+
+/** Browsers make no sound before a gesture: called from every one that means speech. */
+async function makeSound() {
+  soundComing ??= (async () => {
+    const context = makeContext();
+    const [player, decoders] = await Promise.all([choosePlayer(context), chooseDecoder()]);
+    scope.attach(player.output);
+    $("server-path").textContent = `${decoders.name}, ${player.name}`;
+    sound = { context, player, decoders };
+  })();
+  await soundComing;
+  if (sound.context.state !== "running") sound.context.resume();
+}
+
+// Speaking
+
+function newest() {
+  return utterances.at(-1)?.speech ?? null;
+}
+
+function begin() {
+  const settings = { voice: $("voice").value, speed: Number($("speed").value) };
+  if (/^\d+$/.test($("seed").value)) settings.seed = $("seed").value;
+  const rates = connection.hello.sample_rates;
+  settings.sample_rate = rates.includes(24_000) ? 24_000 : rates[0];
+  const speech = new Speech(`u${++count}`, { connection, ...sound, settings });
+  const caption = new Caption();
+  utterances.push({ speech, caption });
+  $("welcome")?.remove();
+  $("log").append(caption.element);
+  if (utterances.length > UTTERANCES) utterances.shift().caption.element.remove();
+  follow(speech, caption);
+  scope.start();
+  return speech;
+}
+
+function follow(speech, caption) {
+  const on = (type, does) => speech.addEventListener(type, ({ detail }) => does(detail));
+  on("text", (text) => {
+    caption.append(text);
+    scrollTo(caption);
+  });
+  on("mark", (mark) => caption.mark(mark));
+  on("started", showState);
+  on("change", showState);
+  on("over", () => showEnd(speech, caption));
+  on("finished", () => {
+    if (!speech.cut) caption.finish(!speech.error && !speech.times.interrupted);
+    showState();
+  });
+  on("interrupted", (cut) => showCut(speech, caption, cut));
+  on("failed", (error) => showFailure(speech, caption, error));
+}
+
+function interrupt() {
+  stopBot();
+  const speech = newest();
+  if (speech && !speech.isFinished) speech.interrupt();
+  if (live?.speech === speech) live.speech = null;
+  showState();
+}
+
+// What is typed
+
+/** `prefix` of the composer's text is sent, the running context's from `from` on; nothing goes before `holdUntil`. */
+function nothingSent() {
+  return { speech: null, prefix: "", from: 0, holdUntil: 0 };
+}
+
+/** Whole words go at once; a word being typed may still be mended. */
+function typed() {
+  clearTimeout(pauseTimer);
+  clearTimeout(quietTimer);
+  resizeText();
+  const speech = newest();
+  if (speech?.submitted && !speech.isFinished && $("text").value.trim()) interrupt();
+  showState();
+  if (mode() !== "live" || !ready()) return;
+  const value = $("text").value;
+  live ??= nothingSent();
+  const hold = live.holdUntil - performance.now();
+  if (hold > 0) {
+    pauseTimer = setTimeout(typed, hold);
+    return;
+  }
+  if (!value.startsWith(live.prefix)) correct(value);
+  const fresh = value.slice(live.prefix.length);
+  const whole = fresh.slice(0, fresh.search(/\S*$/));
+  sendLive(whole);
+  pauseTimer = setTimeout(paused, PAUSE_MS);
+}
+
+/** Words already spoken were changed: that is an interruption, and speech goes on from the change. */
+function correct(value) {
+  if (live.speech) interrupt();
+  let same = 0;
+  while (same < value.length && value[same] === live.prefix[same]) same++;
+  live.prefix = value.slice(0, value.slice(0, same).search(/\S*$/));
+}
+
+function sendLive(text) {
+  if (!text) return;
+  if (live.speech?.isFinished || live.speech?.ended || live.speech?.error) live.speech = null;
+  if (!live.speech) live.from = live.prefix.length;
+  live.prefix += text;
+  if (!live.speech && !text.trim()) return;
+  live.speech ??= begin();
+  live.speech.say(text);
+}
+
+function paused() {
+  if (!live || mode() !== "live" || !ready()) return;
+  sendLive($("text").value.slice(live.prefix.length));
+  live.speech?.flush();
+  quietTimer = setTimeout(endWhenQuiet, QUIET_END_MS);
+}
+
+function endWhenQuiet() {
+  const speech = live?.speech;
+  if (!speech || speech.isFinished) return;
+  if (speech.isDry) speech.end();
+  else quietTimer = setTimeout(endWhenQuiet, QUIET_END_MS);
+}
+
+/** Enter: nothing more belongs to this. */
+async function submit() {
+  clearTimeout(pauseTimer);
+  clearTimeout(quietTimer);
+  const text = $("text").value;
+  if (!text.trim()) return;
+  await makeSound();
+  if (!ready()) {
+    waitingSubmit = true;
+    return;
+  }
+  waitingSubmit = false;
+  if (mode() === "bot") {
+    clearText();
+    speakAsBot(text);
+    return;
+  }
+  live ??= nothingSent();
+  if (!text.startsWith(live.prefix)) correct(text);
+  sendLive(text.slice(live.prefix.length));
+  live.speech?.end();
+  live = null;
+  clearText();
+  showState();
+}
+
+function clearText() {
+  $("text").value = "";
+  resizeText();
+}
+
+// A chat bot
+
+function speakAsBot(text) {
+  interrupt();
+  live = null;
+  const words = text.match(/\s*\S+\s*/g) ?? [];
+  bot = { speech: begin(), words, timer: 0 };
+  bot.speech.submitted = true;
+  bot.speech.script = text;
+  writeOn();
+}
+
+function writeOn() {
+  const { speech, words } = bot;
+  speech.say(words.shift());
+  if (words.length === 0 || speech.error || speech.isFinished) {
+    speech.end();
+    bot = null;
+  } else {
+    bot.timer = setTimeout(writeOn, 1000 / Number($("rate").value));
+  }
+  showState();
+}
+
+function stopBot() {
+  clearTimeout(bot?.timer);
+  bot = null;
+}
+
+// What is shown
+
+function showState() {
+  const speech = newest();
+  const busy = speech !== null && !speech.isFinished;
+  let [state, words] = ["idle", "Quiet"];
+  if (busy && speech.error) [state, words] = ["speaking", "Playing the rest"];
+  else if (busy && speech.times.firstSample && !speech.isDry) [state, words] = ["speaking", "Speaking"];
+  else if (busy) [state, words] = ["waiting", speech.text ? "Waiting for words" : "Listening"];
+  else if (speech?.times.interrupted) [state, words] = ["interrupted", "Interrupted"];
+  if (state === "waiting" && speech.ended) words = "One moment";
+  if ($("state-text").textContent !== words) $("state-text").textContent = words;
+  $("state").dataset.state = state;
+  $("stop").hidden = !busy;
+  $("speak").disabled = !$("text").value.trim();
+}
+
+function showEnd(speech, caption) {
+  if (speech.cut || speech.error) return;
+  caption.note(...facts(speech));
+}
+
+function facts({ started, times }, ...more) {
+  const texts = [started.voice, `seed ${started.seed}`];
+  if (times.firstSample) texts.push(`first sound after ${Math.round(times.firstSample - times.firstText)} ms`);
+  return [...more, ...texts.map((text) => span("", text))];
+}
+
+function showCut(speech, caption, cut) {
+  caption.cut(cut);
+  if (!speech.started) return;
+  const unheard = cut.unheard.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word)).length;
+  const left = unheard ? `${unheard} ${unheard === 1 ? "word" : "words"} not heard` : "all of it heard";
+  const at = `Interrupted at ${(cut.played / speech.rate).toFixed(1)} s, ${left}`;
+  caption.note(...facts(speech, span("interrupted", at)));
+  timeline.show(speech);
+  scrollTo(utterances.at(-1).caption);
+}
+
+function showFailure(speech, caption, error) {
+  stopBot();
+  if (live?.speech === speech) holdBack(error);
+  let action = null;
+  if (error.code === "overloaded" || error.code === "connection_lost" || error.retryable) {
+    action = againButton(speech.script ?? speech.text, error.retry_after ?? 0);
+  }
+  caption.fail(inPlainWords(error), action);
+  showState();
+}
+
+/** What was refused unheard goes again, later; what failed otherwise is not said twice. */
+function holdBack({ code, retry_after: after }) {
+  live.speech = null;
+  if (code !== "overloaded") return;
+  live.prefix = live.prefix.slice(0, live.from);
+  live.holdUntil = performance.now() + Math.max(after ?? 0, LEAST_HOLD_S) * 1000;
+  clearTimeout(pauseTimer);
+  pauseTimer = setTimeout(typed, live.holdUntil - performance.now());
+}
+
+function againButton(text, after) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "button quiet";
+  const until = performance.now() + after * 1000;
+  const count = () => {
+    const left = Math.ceil((until - performance.now()) / 1000);
+    button.disabled = left > 0;
+    button.textContent = left > 0 ? `Try again in ${left} s` : "Try again";
+    if (left > 0) setTimeout(count, 250);
+  };
+  count();
+  button.addEventListener("click", async () => {
+    await makeSound();
+    if (!ready()) return;
+    interrupt();
+    button.remove();
+    live = null;
+    clearTimeout(pauseTimer);
+    clearText();
+    const speech = begin();
+    speech.say(text);
+    speech.end();
+  });
+  return button;
+}
+
+function span(className, text) {
+  const made = document.createElement("span");
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+function scrollTo(caption) {
+  const log = $("log");
+  const target = caption.current ?? caption.element.lastElementChild;
+  const low = target.getBoundingClientRect().bottom - log.getBoundingClientRect().bottom + 60;
+  if (!caption.current || low > 0) log.scrollTop += caption.current ? low : log.scrollHeight;
+}
+
+function tick() {
+  requestAnimationFrame(tick);
+  const now = utterances.at(-1);
+  if (!now || !now.speech.isSounding) return;
+  if (now.caption.light(now.speech.heard)) scrollTo(now.caption);
+}
+
+function showClock() {
+  const speech = newest();
+  if (speech && (!speech.isFinished || $("timeline").dataset.state !== "over")) timeline.show(speech);
+  if (speech?.isFinished && performance.now() - (speech.times.end ?? 0) > 8_000) scope.stop();
+  if (connection.state === "waiting") showConnection();
+}
+
+function resizeText() {
+  const text = $("text");
+  if (CSS.supports("field-sizing", "content")) return;
+  text.style.height = "auto";
+  text.style.height = `${text.scrollHeight}px`;
+}
+
+// The server
+
+/** Whether a context can begin now; wakes a connection that sleeps. */
+function ready() {
+  if (connection.isOpen) return sound !== null;
+  if (connection.state === "asleep") connection.connect();
+  return false;
+}
+
+function showConnection() {
+  const left = Math.max(1, Math.ceil((connection.retryAt - performance.now()) / 1000));
+  const known = connection.hello !== null;
+  const why = connection.error ? inPlainWords(connection.error) : known ? "Connection lost." : refusal();
+  const words = {
+    connecting: known ? "Reconnecting" : "Connecting",
+    open: "Connected",
+    asleep: "Resting, wakes as you type",
+    waiting: `${why} Again in ${left} s`,
+  }[connection.state];
+  if ($("connection-text").textContent !== words) $("connection-text").textContent = words;
+  $("connection").dataset.state = connection.state;
+  $("connection-retry").hidden = connection.state !== "waiting";
+}
+
+/** A page is not told why a handshake was refused; whether the server answers at all it can ask. */
+let answers = null;
+function refusal() {
+  if (answers === null) return "Cannot connect.";
+  return answers ? "The server refused the connection; it may want a key." : "The server does not answer.";
+}
+
+function greet() {
+  const { voices, model } = connection.hello;
+  const chosen = $("voice").value;
+  $("voice").replaceChildren(...voices.map((voice) => new Option(voice, voice)));
+  if (voices.includes(chosen)) $("voice").value = chosen;
+  $("voice").disabled = false;
+  $("server-model").textContent = model;
+}
+
+async function showLoad() {
+  if (document.hidden) return;
+  const ask = new URL("../ready", server);
+  ask.protocol = ask.protocol.replace(/^ws/, "http");
+  let load = null;
+  try {
+    load = await (await fetch(ask)).json();
+    answers = true;
+  } catch {
+    answers = false; // or another origin that does not let us ask: the load is not shown then
+  }
+  $("load").hidden = load === null;
+  if (load === null) return;
+  const { speaking, room } = load;
+  $("load-speaking").textContent = `${speaking} speaking`;
+  $("load-room").textContent = speaking < room ? `, room for ${room - speaking} more` : ", no room for more";
+  $("load-bar").style.width = `${Math.min(100, (speaking / Math.max(1, room)) * 100)}%`;
+  $("load-bar").dataset.full = speaking >= room;
+}
+
+connection.addEventListener("state", async ({ detail: state }) => {
+  if (state === "open") {
+    greet();
+    if (waitingSubmit) submit();
+    else if ($("text").value && sound) typed();
+  } else if (state === "waiting" || state === "asleep") {
+    utterances.at(-1)?.speech.lose();
+  }
+  showConnection();
+});
+
+connection.addEventListener("message", ({ detail: message }) => {
+  utterances.find(({ speech }) => speech.name === message.context)?.speech.receive(message);
+});
+
+connection.addEventListener("audio", ({ detail: audio }) => {
+  utterances.findLast(({ speech }) => speech.started?.number === audio.number)?.speech.receiveAudio(audio);
+});
+
+// What a person does
+
+function mode() {
+  return document.querySelector("[name=mode]:checked").value;
+}
+
+$("text").addEventListener("input", async (event) => {
+  if (event.isComposing) return;
+  await makeSound();
+  typed();
+});
+
+$("text").addEventListener("compositionend", () => makeSound().then(typed));
+
+$("text").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  submit();
+});
+
+$("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit();
+});
+
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape") interrupt();
+});
+
+$("stop").addEventListener("click", () => {
+  interrupt();
+  $("text").focus();
+});
+
+for (const choice of document.querySelectorAll("[name=mode]")) {
+  choice.addEventListener("change", () => {
+    $("pace").hidden = mode() !== "bot";
+    $("composer-hint").hidden = mode() === "bot";
+    $("text").placeholder = mode() === "bot" ? "What the bot will write …" : "Say something …";
+  });
+}
+
+$("rate").addEventListener("input", () => ($("rate-value").value = `${$("rate").value} words/s`));
+
+$("speed").addEventListener("input", () => {
+  $("speed-value").value = `${Number($("speed").value).toFixed(2)}×`;
+  newest()?.setSpeed(Number($("speed").value));
+});
+
+$("connection-retry").addEventListener("click", () => connection.connect());
+
+$("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  connection.key = $("key").value;
+  sessionStorage.setItem(KEY, connection.key);
+  connection.connect();
+});
+
+for (const [name, text] of SAMPLES) {
+  const chip = document.createElement("button");
+  chip.type = "button";
+  chip.className = "chip";
+  chip.textContent = name;
+  chip.addEventListener("click", async () => {
+    await makeSound();
+    if (ready()) speakAsBot(text);
+  });
+  $("samples").append(chip);
+}
+
+if (page.searchParams.has("key")) {
+  sessionStorage.setItem(KEY, page.searchParams.get("key"));
+  page.searchParams.delete("key"); // not to be seen over a shoulder, nor kept in a history
+  history.replaceState(null, "", page);
+}
+connection.key = $("key").value = sessionStorage.getItem(KEY) ?? "";
+$("server-address").textContent = server.host;
+showState();
+showLoad();
+setInterval(showLoad, LOAD_MS);
+setInterval(showClock, CLOCK_MS);
+requestAnimationFrame(tick);
+connection.connect();
+
+/** What a test wants to know of the newest utterance. */
+export function figures() {
+  const speech = newest();
+  return {
+    connection: connection.state,
+    context: sound?.context.state ?? null,
+    path: sound ? `${sound.decoders.name}, ${sound.player.name}` : null,
+    firstSampleMs: speech?.firstSampleMs ?? null,
+    ...(speech && {
+      state: $("state").dataset.state,
+      text: speech.text,
+      packets: speech.packets,
+      received: speech.received,
+      heard: speech.heard,
+      gaps: speech.gaps.map(({ from, to }) => to - from),
+      waits: speech.waits.map(({ from, to }) => to - from),
+      isFinished: speech.isFinished,
+      done: speech.done,
+      cut: speech.cut,
+      error: speech.error,
+      times: speech.times,
+    }),
+  };
+}
