@@ -6,13 +6,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stream_server.transports import native
+from stream_server.transports import cartesia, deepgram, native, piper
 from stream_server.transports.house import House
 from stream_server.transports.page import page_routes
 
 
 def make_app(house: House) -> Starlette:
-    return Starlette(routes=[*operations(house), *native.routes(house), *page_routes()])
+    return Starlette(
+        routes=[
+            *operations(house),
+            *native.routes(house),
+            *cartesia.routes(house),
+            *deepgram.routes(house),
+            *piper.routes(house),
+            *page_routes(),
+        ]
+    )
 
 
 def operations(house: House) -> list[BaseRoute]:
