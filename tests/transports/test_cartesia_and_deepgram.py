@@ -189,10 +189,14 @@ async def test_a_key_is_asked_for_and_a_leaving_client_is_not_spoken_to() -> Non
                 async with connect(f"ws://{place}{path}"):
                     pass
             assert refused.value.response.status_code == 401
-        async with connect(f"ws://{place}/tts/websocket", additional_headers={"X-API-Key": "secret"}) as socket:
+        async with connect(
+            f"ws://{place}/tts/websocket", additional_headers={"X-API-Key": "secret"}, close_timeout=0.2
+        ) as socket:
             await socket.send(cartesia("a", LONG))
             await hear(socket, "chunk")
-        async with connect(f"ws://{place}/v1/speak", additional_headers={"Authorization": "Token secret"}) as socket:
+        async with connect(
+            f"ws://{place}/v1/speak", additional_headers={"Authorization": "Token secret"}, close_timeout=0.2
+        ) as socket:
             await tell(socket, "Speak", text=LONG)
         await all_free(core)
 
