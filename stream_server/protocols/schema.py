@@ -7,7 +7,7 @@ text.
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream_server.engine.messages import ModelSpec
 from stream_server.errors import ClientError, InvalidSetting, ProtocolError, UnknownVoice
@@ -33,6 +33,19 @@ class Message(BaseModel):
     """Surplus fields and near misses ("1" or true for 1) are errors; so are NaN and Infinity."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class Foreign(BaseModel):
+    """A message of somebody else's protocol: fields we do not know are passed over, and null is absent."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: Any) -> Any:
+        return (
+            {name: value for name, value in fields.items() if value is not None} if isinstance(fields, dict) else fields
+        )
 
 
 def refusal(error: ValidationError) -> ClientError:

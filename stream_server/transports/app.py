@@ -6,12 +6,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stream_server.transports import native
+from stream_server.transports import elevenlabs, native
 from stream_server.transports.house import House
 
 
 def make_app(house: House) -> Starlette:
-    return Starlette(routes=[*operations(house), *native.routes(house)])
+    return Starlette(routes=[*operations(house), *native.routes(house), *elevenlabs.routes(house)])
 
 
 def operations(house: House) -> list[BaseRoute]:
