@@ -31,10 +31,5 @@ fi
 echo "installing stream-server ..."
 $PIP install -q -e ".[dev]"
 
-# A libopus: the system's, or the copy in PyAV's wheel.
-.venv/bin/python - <<'EOF' || { echo "no libopus on this system: installing PyAV, whose wheel carries one ..."; $PIP install -q av; }
-import ctypes.util, sys
-sys.exit(ctypes.util.find_library("opus") is None)
-EOF
 touch .venv/.complete
 echo "ready."

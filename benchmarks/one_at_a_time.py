@@ -16,6 +16,7 @@ from stream_server.config import CheckedLimits, ServerConfig
 from stream_server.engine.admission import Admission
 from stream_server.engine.client import Engine
 from stream_server.engine.process import ProcessEngine
+from stream_server.transports.house import House
 from stream_server.transports.server import make_server
 
 EVERYBODY = 1000
@@ -40,7 +41,7 @@ async def serve(port: int) -> None:
     engine.admission = OpenDoor()
     await engine.start()
     try:
-        await make_server(engine, settings.limits, settings.host, settings.port).serve()
+        await make_server(House(engine, settings.limits), settings.host, settings.port).serve()
     finally:
         await engine.stop()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from process import Process
 
-SERVE = ("-m", "stream_server", "serve", "--log-level", "warning")
+SERVE = ("-m", "stream_server", "serve", "--wyoming-port", "off", "--log-level", "warning")
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 20.0
 

@@ -1,6 +1,7 @@
 """The engine on paper: the real core, scheduler and admission, a model that takes time instead of making speech.
 
     python benchmarks/simulation.py [--load 8 16 32 48 64 96] [--seconds 120]
+    python benchmarks/simulation.py --real 16 32 48 120     # beside a real server, the same listeners coming to both
 
 A discrete-event simulation.  Its clock is a number that only steps move on, by the line of `engine.costs` that this
 machine's calibration gives (or `--line`), and arrivals wait for it.  Everything that decides is the server's own code.
@@ -9,7 +10,7 @@ comes later than it should be playing.
 
 Three arms at each load: admission by calibration, as the server has it; a plain fixed cap of as many streams as that
 calibration found; and the same two when the machine is twice as slow from half-time on, which only one of them sees.
-Does not know the front's own time but for FRONT_S, nor sockets, nor the text frontend.
+Does not know the front's own time but for FRONT_S, nor the text frontend's but for READING_S, nor sockets.
 """
 
 import argparse
@@ -23,13 +24,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from listener import OPENING as LIVE_OPENING
+from listener import SPEECH_WPM, Visit
 from report import conclude, percentile, table
 from torch import Tensor
 
 from stream_server.engine.admission import Admission
 from stream_server.engine.core import EngineCore
 from stream_server.engine.costs import Costs
-from stream_server.engine.messages import AddSequence, Controls, ExtendSequence, Finished, Frame, ModelSpec
+from stream_server.engine.messages import (
+    AbortSequence,
+    AddSequence,
+    Controls,
+    ExtendSequence,
+    Finished,
+    Frame,
+    ModelSpec,
+)
 from stream_server.errors import Overloaded
 from stream_server.models.interface import Sound, Step
 from stream_server.models.plan import ChunkPlan
@@ -39,8 +50,10 @@ TOKEN_S, SAMPLES = 0.04, 960
 TOKENS_PER_WORD = 8  # 0.32 s
 WORD_EVERY_S = 0.25  # faster than it is spoken, so that text is never what is waited for
 WORDS = (6, 40)  # of one context
+OPENING = 2  # words known at once
 LOOKAHEAD = 1
-FRONT_S = 0.004  # from a step's end to the listener
+FRONT_S = 0.006  # from the listener to the engine and from a step's end to the listener, together
+READING_S = 0.003  # of a sentence, when it is begun
 CUSHION_S = 0.06
 LEAD_S, FREE = 2.0, 1 << 60
 LINE = (0.00135, 0.00019, 0.0031, 0.00022)  # s: an AVX-512 Xeon's, 2.1 GHz
@@ -114,6 +127,7 @@ class PaperModel:
         return {}
 
     def prefill(self, slots: list[int], prompts: list[Any], controls: Any, state: dict[int, Row]) -> Step:
+        self.clock.now += self.slowness * READING_S * len(slots)
         for slot, (words, final) in zip(slots, prompts):
             state[slot] = Row(words, final)
         B = len(slots)
@@ -141,6 +155,7 @@ class Player:
     """A listener: when it came, when it heard first, when its player would run dry."""
 
     came: float
+    leaves_after: float | None = None  # s of speech, interrupting
     began: float | None = None
     dry_at: float = 0.0
     underruns: int = 0
@@ -176,19 +191,22 @@ class World:
     def at(self, when: float, what: Any) -> None:
         heapq.heappush(self.events, (when, next(self.order), what))
 
-    def come(self, id: int, words: int) -> None:
-        """A listener's first word; the others follow as they are written."""
+    def come(self, id: int, arrival: "Arrival") -> None:
+        """A listener's first words; the others follow as they are written."""
         try:
             self.admission.enter(self.core.load.capacity)
         except Overloaded:
             self.refused += 1
             return
         now = self.clock.now
-        self.players[id] = Player(now)
-        self.core.put(AddSequence(id, (WORD,) * 2, False, Controls("one"), FREE, LEAD_S))
-        for index in range(2, words):
-            final = index == words - 1
-            self.at(now + index * WORD_EVERY_S, lambda final=final: self.core.put(ExtendSequence(id, (WORD,), final)))
+        self.players[id] = Player(now, arrival.leaves_after)
+        opening = min(arrival.opening, arrival.words)
+        final = opening == arrival.words
+        self.core.put(AddSequence(id, (WORD,) * opening, final, Controls("one"), FREE, LEAD_S))
+        for index in range(opening, arrival.words):
+            final = index == arrival.words - 1
+            due = now + (index + 1 - opening) * WORD_EVERY_S
+            self.at(due, lambda final=final: self.core.put(ExtendSequence(id, (WORD,), final)))
 
     def run(self) -> None:
         while True:
@@ -202,7 +220,10 @@ class World:
 
     def hear(self, output: Frame | Finished) -> None:
         if isinstance(output, Frame):
-            self.players[output.sequence_id].hear(self.clock.now + FRONT_S, len(output.pcm) / SAMPLES * TOKEN_S)
+            player, now = self.players[output.sequence_id], self.clock.now + FRONT_S
+            if player.began is None and player.leaves_after is not None:
+                self.at(now + player.leaves_after, lambda: self.core.put(AbortSequence(output.sequence_id)))
+            player.hear(now, len(output.pcm) / SAMPLES * TOKEN_S)
         else:
             self.admission.leave(self.clock.now - self.players[output.sequence_id].came)
 
@@ -218,16 +239,31 @@ class World:
 WORD = Word("w", 0, 1, "w", "")
 
 
-def simulate(
-    load: float, seconds: float, costs: Costs, cap: int | None = None, slow_from: float | None = None, seed: int = 1
-) -> dict[str, float]:
-    """`load` in Erlang; `cap`: a fixed number of streams, not the calibrated one; twice as slow from `slow_from`."""
-    world, rng = World(costs, cap), random.Random(seed)
+@dataclass(frozen=True)
+class Arrival:
+    at: float  # s
+    words: int
+    opening: int = OPENING  # known at once
+    leaves_after: float | None = None
+
+
+def poisson(load: float, seconds: float, seed: int = 1) -> list[Arrival]:
+    """`load` in Erlang."""
+    rng = random.Random(seed)
     mean_s = sum(WORDS) / 2 * TOKENS_PER_WORD * TOKEN_S
-    when, id = 0.0, 0
+    arrivals, when = [], 0.0
     while (when := when + rng.expovariate(load / mean_s)) < seconds:
-        id += 1
-        world.at(when, partial(world.come, id, rng.randint(*WORDS)))
+        arrivals.append(Arrival(when, rng.randint(*WORDS)))
+    return arrivals
+
+
+def simulate(
+    arrivals: list[Arrival], costs: Costs, cap: int | None = None, slow_from: float | None = None
+) -> dict[str, float]:
+    """`cap`: a fixed number of streams, not the calibrated one; twice as slow from `slow_from`."""
+    world = World(costs, cap)
+    for id, arrival in enumerate(arrivals):
+        world.at(arrival.at, partial(world.come, id, arrival))
     if slow_from is not None:
         world.at(slow_from, lambda: setattr(world.model, "slowness", 2.0))
     world.run()
@@ -246,8 +282,11 @@ def main() -> None:
     parser.add_argument("--load", type=float, nargs="+", default=[8, 16, 32, 48, 64, 96, 192])
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--line", type=float, nargs=4, default=LINE, metavar="S", help="a, b, c, d of engine.costs")
+    parser.add_argument("--real", type=float, nargs="+", metavar="ERLANG", help="beside a real server, at these loads")
     parser.add_argument("--quick", action="store_true", help="one load, twenty seconds, nothing kept")
     options = parser.parse_args()
+    if options.real:
+        return beside_the_real([4.0] if options.quick else options.real, 6.0 if options.quick else 60.0, options.quick)
     loads, seconds = ([16.0], 20.0) if options.quick else (options.load, options.seconds)
     costs = Costs(np.array(options.line))
     room = costs.capacity(TOKEN_S)
@@ -257,7 +296,7 @@ def main() -> None:
         "calibrated, slowed": {"slow_from": seconds / 2},
         "fixed cap, slowed": {"cap": room, "slow_from": seconds / 2},
     }
-    found = {arm: {load: simulate(load, seconds, costs, **how) for load in loads} for arm, how in arms.items()}
+    found = {arm: {load: simulate(poisson(load, seconds), costs, **how) for load in loads} for arm, how in arms.items()}
     for arm, by_load in found.items():
         head = ["load", *next(iter(by_load.values()))]
         table(f"{arm}, room for {room}", head, [[load, *row.values()] for load, row in by_load.items()])
@@ -271,6 +310,54 @@ def main() -> None:
         "arms": {arm: {str(load): row for load, row in by_load.items()} for arm, by_load in found.items()},
     }
     conclude("simulation", figures, {"underrun_share": 0.0}, keep=not options.quick)
+
+
+def beside_the_real(loads: list[float], seconds: float, quick: bool) -> None:
+    """The listeners of `load.py` come to a server and, by its machine's own calibration, to the paper one."""
+    from load import Load, offer, visits
+    from server import server
+
+    costs = calibrated()
+    rows, figures = [], {}
+    with server() as served:
+        for erlang in loads:
+            load = Load(erlang, seconds, 0.0, seed=3)
+            real = offer(served.url, load)
+            paper = simulate([arrival(visit) for visit in visits(load)], costs)
+            pair = {name: (paper[name], value) for name, value in as_simulated(real).items()}
+            figures[str(erlang)] = {name: {"paper": on_paper, "real": real} for name, (on_paper, real) in pair.items()}
+            rows.append([erlang, *(f"{on_paper:.3g} / {real:.3g}" for on_paper, real in pair.values())])
+    table(f"paper / real, room for {costs.capacity(TOKEN_S)} on paper", ["load", *pair], rows)
+    conclude("simulation_real", {"line": costs.line.tolist(), "loads": figures}, {}, keep=not quick)
+
+
+def calibrated() -> Costs:
+    """This machine's costs, as a server finds them when it starts."""
+    from lap import use_one_thread
+
+    from stream_server.cli import make_serving_core
+    from stream_server.config import load_config
+
+    use_one_thread()
+    costs = make_serving_core(load_config()).costs
+    assert costs is not None
+    return costs
+
+
+def arrival(visit: Visit) -> Arrival:
+    words = max(1, round(len(visit.text.split()) * 60 / SPEECH_WPM / (TOKENS_PER_WORD * TOKEN_S)))
+    leaves_after = visit.expected_s if visit.kind == "barge" else None
+    return Arrival(visit.at, words, LIVE_OPENING, leaves_after)
+
+
+def as_simulated(real: dict[str, Any]) -> dict[str, float]:
+    came = real["streams"] - real["refusals"]
+    return {
+        "ttfa_p50_ms": real["ttfa_p50_ms"],
+        "ttfa_p95_ms": real["ttfa_p95_ms"],
+        "underrun_share": real["streams_with_underruns"] / came,
+        "refused_share": real["refusals"] / real["streams"],
+    }
 
 
 if __name__ == "__main__":

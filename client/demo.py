@@ -35,7 +35,8 @@ def server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port), "--log-level", "warning"]
+    command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port)]
+    command += ["--wyoming-port", "off", "--log-level", "warning"]
     process = subprocess.Popen(command)
     try:
         wait_until_ready(process, f"http://127.0.0.1:{port}/ready")

@@ -24,3 +24,5 @@ TTFA        time to first audio: first text accepted to first packet handed to t
 RTF         time taken over duration of the speech; below 1 is faster than speech
 barge-in    the listener interrupts: what was not sent is dropped, what was heard is told
 """
+
+__version__ = "0.1.0"

@@ -1,8 +1,10 @@
 """`stream-server serve | say | voices`: the composition root, the one place where front and core are put together."""
 
 import asyncio
+import contextlib
 import gc
 import json
+import logging
 import sys
 import wave
 from collections.abc import Callable
@@ -20,8 +22,11 @@ from stream_server.engine.messages import ModelSpec
 from stream_server.errors import ConfigError, StreamServerError
 
 if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer at once
+    from stream_server.engine.client import Engine
     from stream_server.engine.core import EngineCore
+    from stream_server.offline import Speech
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -39,13 +44,25 @@ def make_core(settings: ServerConfig) -> "EngineCore":
     """Load the model and put an engine around it; runs wherever the engine is placed."""
     import torch
 
-    from stream_server.engine.core import EngineCore
-    from stream_server.models import registry
-
     logs.setup(settings.log_level)
     torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
-    core = EngineCore(registry.load(settings.model), settings.slots, settings.limits.queue)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: this torch finds no GPU", field="device", limit="auto, cpu")
+    if settings.device == "auto" and torch.cuda.is_available():
+        try:
+            return make_core_on("cuda", settings)
+        except RuntimeError as error:
+            log.warning("the GPU cannot be used, the CPU will do", extra={"error": type(error).__name__})
+    return make_core_on("cuda" if settings.device == "cuda" else "cpu", settings)
+
+
+def make_core_on(device: str, settings: ServerConfig) -> "EngineCore":
+    """Raises `RuntimeError` where the device cannot be used."""
+    from stream_server.engine.core import EngineCore
+    from stream_server.models import registry
+
+    core = EngineCore(registry.load(settings.model, device), settings.slots, settings.limits.queue)
     core.spec = with_default_voice(core.spec, settings.voice)
     warm_up(core)
     return core
@@ -82,10 +99,13 @@ def warm_up(core: "EngineCore") -> None:
 def serve(
     host: Annotated[Optional[str], typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[Optional[int], typer.Option(help="Port [8765].")] = None,
+    wyoming_host: Annotated[Optional[str], typer.Option(help="Its address: Wyoming knows no keys [127.0.0.1].")] = None,
+    wyoming_port: Annotated[Optional[str], typer.Option(help="Port for Home Assistant, or off [10200].")] = None,
     model: Annotated[Optional[str], typer.Option(help="Model family or checkpoint [lark].")] = None,
     voice: Annotated[Optional[str], typer.Option(help="Voice for contexts that name none.")] = None,
     slots: Annotated[Optional[int], typer.Option(help="Sequences spoken at once [128].")] = None,
     threads: Annotated[Optional[int], typer.Option(help="Threads of the engine [1].")] = None,
+    device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda [auto].")] = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
     key: Annotated[Optional[list[str]], typer.Option(help="A key that opens the server; repeatable.")] = None,
     origin: Annotated[Optional[list[str]], typer.Option(help="A web page's origin that may speak to it.")] = None,
@@ -102,10 +122,13 @@ def serve(
             config,
             host=host,
             port=port,
+            wyoming_host=wyoming_host,
+            wyoming_port=wyoming_port,
             model=model,
             voice=voice,
             slots=slots,
             threads=threads,
+            device=device,
             engine=engine,
             keys=tuple(key) if key else None,
             origins=tuple(origin) if origin else None,
@@ -125,6 +148,7 @@ def serve(
 
 
 async def serve_until_stopped(settings: ServerConfig) -> None:
+    from stream_server.audio.encoders import load_codecs
     from stream_server.audio.opus import OpusEncoder
     from stream_server.engine.client import Engine, EngineClient
     from stream_server.engine.inprocess import InProcessEngine
@@ -133,37 +157,47 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.transports.guard import Guard
     from stream_server.transports.house import House
     from stream_server.transports.server import make_server
+    from stream_server.transports.wyoming import listening
 
     OpusEncoder(24_000)  # a missing libopus should be known now, not at the first listener
     core = partial(make_serving_core, settings)
     client: EngineClient = ProcessEngine(core) if settings.engine == "process" else InProcessEngine(core)
     engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
     with console.status("loading the voice …"):
-        await engine.start()
-    scheme = "wss" if settings.tls_cert else "ws"
-    console.print(
-        f"speaking at {scheme}://{settings.host}:{settings.port}/v1/stream, voices: {', '.join(engine.spec.voices)}; "
-        f"room for {engine.room} streams",
-        soft_wrap=True,
+        await asyncio.gather(engine.start(), asyncio.to_thread(load_codecs))
+    house = House(
+        engine,
+        settings.limits,
+        voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
+        guard=Guard(settings.keys, settings.origins),
     )
-    gc.collect()
-    gc.freeze()  # as in the engine: what is there now is there to stay
+    wyoming = listening(house, settings.wyoming_host, settings.wyoming_port or 0)
     try:
-        house = House(
-            engine,
-            settings.limits,
-            voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
-            guard=Guard(settings.keys, settings.origins),
-        )
-        await make_server(house, settings.host, settings.port, settings.tls_cert, settings.tls_key).serve()
+        async with wyoming if settings.wyoming_port else contextlib.nullcontext():
+            announce(engine, settings)
+            gc.collect()
+            gc.freeze()  # as in the engine: what is there now is there to stay
+            await make_server(house, settings.host, settings.port, settings.tls_cert, settings.tls_key).serve()
     finally:
         await engine.stop()
+
+
+def announce(engine: "Engine", settings: ServerConfig) -> None:
+    scheme = "wss" if settings.tls_cert else "ws"
+    also = f" and tcp://{settings.wyoming_host}:{settings.wyoming_port} (Wyoming)" if settings.wyoming_port else ""
+    console.print(
+        f"speaking at {scheme}://{settings.host}:{settings.port}/v1/stream{also}, "
+        f"voices: {', '.join(engine.spec.voices)}; room for {engine.room} streams",
+        soft_wrap=True,
+    )
 
 
 @app.command()
 def say(
     text: Annotated[str, typer.Argument(help="What to say; - reads standard input.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="WAV file to write.")] = Path("speech.wav"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .wav, .mp3, .flac, .aac, .ogg, .opus or .webm.")
+    ] = Path("speech.wav"),
     voice: Voice = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same build: same samples.")] = 0,
     speed: Annotated[float, typer.Option(min=0.5, max=2.0)] = 1.0,
@@ -174,8 +208,7 @@ def say(
     threads: Annotated[int, typer.Option(min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as one JSON line.")] = False,
 ) -> None:
-    """Speak a text into a WAV file, in this process."""
-    from stream_server.audio.pcm import to_int16
+    """Speak a text into a file, in this process."""
     from stream_server.events import Settings
     from stream_server.offline import synthesise
     from stream_server.protocols.schema import check_settings
@@ -196,9 +229,7 @@ def say(
     typed = sys.stdin.read() if text == "-" else text
     with console.status("speaking …"):
         speech = or_exit(partial(synthesise, core, typed, controls_of(settings, core.spec)))
-    with wave.open(str(output), "wb") as file:
-        file.setparams((1, 2, speech.sample_rate, 0, "NONE", ""))
-        file.writeframes(to_int16(speech.pcm).tobytes())
+    write_sound(output, speech)
     figures = {
         "ttfa_s": round(speech.ttfa_s, 4),
         "rtf": round(speech.rtf, 4),
@@ -212,6 +243,22 @@ def say(
         console.print(
             f"{output}: {speech.audio_s:.2f} s, first sound after {speech.ttfa_s * 1000:.0f} ms, RTF {speech.rtf:.3f}"
         )
+
+
+def write_sound(path: Path, speech: "Speech") -> None:
+    """What the name's ending says, else a WAV file; one that is whole states its length."""
+    from stream_server.audio.encoders import make_encoder
+    from stream_server.audio.format import ENDINGS, AudioFormat
+    from stream_server.audio.pcm import to_int16
+
+    codec = ENDINGS.get(path.suffix.lower(), "wav")
+    if codec == "wav":
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, speech.sample_rate, 0, "NONE", ""))
+            file.writeframes(to_int16(speech.pcm).tobytes())
+    else:
+        encoder = make_encoder(AudioFormat(codec), speech.sample_rate)
+        path.write_bytes(b"".join(chunk.data for chunk in encoder.encode(speech.pcm) + encoder.finish()))
 
 
 @app.command()

@@ -5,9 +5,9 @@ STREAM_SERVER_, a nested one's parts are joined by two underscores: STREAM_SERVE
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as checked
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -23,15 +23,25 @@ class CheckedLimits(Limits):
     """`Limits` as an operator may write them: types checked, unknown names refused."""
 
 
+OptionalPort = Annotated[int, Field(ge=1, le=65535)] | None
+
+
+def none_where_off(value: Any) -> Any:
+    return None if value == "off" else value
+
+
 class ServerConfig(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STREAM_SERVER_", env_nested_delimiter="__", extra="forbid")
 
     host: str = "127.0.0.1"
     port: int = Field(8765, ge=0, le=65535)
+    wyoming_host: str = "127.0.0.1"  # an address of its own, for Wyoming knows no keys
+    wyoming_port: Annotated[OptionalPort, BeforeValidator(none_where_off)] = 10_200  # "off": no Wyoming
     model: str = "lark"
     voice: str | None = None  # for contexts that name none; the model's first by default
     slots: int = Field(128, ge=1, le=1024)  # rows of the caches: sequences that can be held at once
     threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # of the decode step; auto: a GPU where torch finds one that works
     engine: Literal["process", "inprocess"] = "process"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # Who may come in.
@@ -70,7 +80,8 @@ def load_config(path: Path | None = None, **flags: Any) -> ServerConfig:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{key}: {first['msg']}", field=key) from None
-    config = ServerConfig.model_construct(**dict(found))  # a plain one, which a new process can be given
+    fields = {name: getattr(found, name) for name in ServerConfig.model_fields}
+    config = ServerConfig.model_construct(**fields)  # a plain one, which a new process can be given
     check_doors(config)
     return config
 

@@ -38,6 +38,13 @@ def test_say_writes_a_file_and_its_figures(tmp_path: Path) -> None:
     assert 0 < figures["ttfa_s"] < figures["audio_s"]
 
 
+@pytest.mark.parametrize(("ending", "magic"), [("ogg", b"OggS"), ("FLAC", b"fLaC"), ("webm", b"\x1a\x45\xdf\xa3")])
+def test_say_writes_what_the_name_s_ending_says(ending: str, magic: bytes, tmp_path: Path) -> None:
+    out = tmp_path / f"out.{ending}"
+    assert run("say", "Hello.", "-o", str(out)).exit_code == 0
+    assert out.read_bytes().startswith(magic)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -70,9 +77,24 @@ def test_settings_come_from_file_environment_and_flags_in_that_order(
     assert (config.limits.queue, config.limits.lead_s) == (7, 3.5)
 
 
+@pytest.mark.parametrize(("text", "port"), [("", 10_200), ("wyoming_port = 7", 7), ('wyoming_port = "off"', None)])
+def test_wyoming_has_a_port_of_its_own_or_none(text: str, port: int | None, tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(text)
+    assert load_config(file).wyoming_port == port
+    assert load_config(file, wyoming_port="off").wyoming_port is None
+    assert load_config(file, wyoming_port="10300").wyoming_port == 10_300
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
-    [("prot = 1", "prot"), ("port = 'x'", "port"), ("[limits]\nqeue = 1", "limits.qeue"), ("port = 70000", "port")],
+    [
+        ("prot = 1", "prot"),
+        ("port = 'x'", "port"),
+        ("[limits]\nqeue = 1", "limits.qeue"),
+        ("port = 70000", "port"),
+        ("wyoming_port = 0", "wyoming_port"),
+    ],
 )
 def test_a_wrong_setting_is_named(text: str, key: str, tmp_path: Path) -> None:
     file = tmp_path / "server.toml"

@@ -16,6 +16,7 @@ from stream_server.session import Session
 from stream_server.text.word import Word
 
 BLOCK = 480
+PCM = AudioFormat("pcm_s16le")
 WORD = 10 * BLOCK
 
 
@@ -99,9 +100,9 @@ class Clock:
         return self.now
 
 
-def make(engine: FakeEngine, clock: Clock | None = None, **limits: Any) -> Session:
+def make(engine: FakeEngine, clock: Clock | None = None, format: AudioFormat = PCM, **limits: Any) -> Session:
     engine.clock = clock or Clock()
-    settings = Settings(format=AudioFormat("pcm_s16le"), seed=1)
+    settings = Settings(format=format, seed=1)
     session = Session("a", 1, settings, engine, Limits(**limits), engine.clock, lambda: None)  # type: ignore[arg-type]
     assert isinstance(session.next_event(), Started)
     return session
@@ -316,6 +317,26 @@ def test_silence_is_an_underrun_where_the_text_was_there(late: float, expected: 
     engine.speak()
     (done,) = [event for event in take(session) if isinstance(event, Done)]
     assert done.underruns == expected
+
+
+def test_bytes_that_hold_no_speech_yet_start_nobody_s_clock() -> None:
+    engine, clock = FakeEngine(), Clock()
+    session = make(engine, clock, format=AudioFormat("mp3"))
+    session.push_text("One two.")
+    session.end()
+    clock.now += 0.1
+    pcm = np.full(WORD, 0.1, np.float32)
+    engine.listener.frame(Frame(1, 0, pcm[:1_000], ()))
+    (lead_in,) = take(session)
+    assert isinstance(lead_in, Audio) and lead_in.data and lead_in.duration == 0
+    clock.now += 0.5
+    engine.listener.frame(Frame(1, 1_000, pcm[1_000:], ()))
+    engine.spoken = 1
+    engine.speak()
+    events = take(session)
+    done = events[-1]
+    assert isinstance(done, Done) and done.underruns == 0
+    assert audio(events) == done.samples
 
 
 def test_silence_for_want_of_text_is_nobodys_fault() -> None:

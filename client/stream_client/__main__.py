@@ -22,7 +22,7 @@ from stream_client.client import DEFAULT_URL
 from stream_client.context import Audio, Event
 from stream_client.errors import StreamError, Unreachable
 from stream_client.sinks import device_available
-from stream_client.speak import SpeakReport, speak
+from stream_client.speak import ENCODED, SpeakReport, speak
 from stream_client.timeline import figures, timeline
 from stream_client.wire import Settings, Started
 
@@ -32,7 +32,10 @@ WAITING_LINES = 16  # read from standard input before the server has taken them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _arguments().parse_args(argv)
+    parser = _arguments()
+    arguments = parser.parse_args(argv)
+    if arguments.output and arguments.output.suffix.lower() in ENCODED and (arguments.play or arguments.format):
+        parser.error(f"-o {arguments.output.suffix} goes without --play and --format: the file is written as it comes")
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # neither bad bytes nor a poor terminal are a reason to stop
@@ -51,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m stream_client", description="Speak a text through stream-server.")
     parser.add_argument("text", help="what to say; - reads lines from standard input and speaks each as it comes")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a WAV file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write a WAV file, or by its ending mp3, flac, aac, ogg, opus or webm",
+    )
     parser.add_argument("--play", action="store_true", help="play it (the default, where something here can)")
     parser.add_argument("--url", default=DEFAULT_URL, help="the server (default: %(default)s)")
     parser.add_argument("--voice")

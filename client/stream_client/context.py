@@ -23,13 +23,14 @@ class Audio:
 
     `pcm` is at the context's `decode_rate`, and all pieces' pcm put together is the speech, exact to the sample.
     `pts` and `duration` are the server's own figures, at the context's sample rate: the pcm of an Opus message may
-    lag behind them by the codec's delay.
+    lag behind them by the codec's delay.  It is empty where the format is one that this client does not decode.
     """
 
     pcm: NDArray[np.int16]
     pts: int
     duration: int
     arrived: float  # when the message was read from the socket, by the client's clock
+    data: bytes  # as it came
 
 
 Event = Started | Audio | Mark | Flushed | Done | Cancelled
@@ -121,7 +122,7 @@ class Context:
         message, arrived = self._queue.popleft()
         if not isinstance(message, Packet):
             return message
-        return Audio(self._begun().decode(message), message.pts, message.duration, arrived)
+        return Audio(self._begun().decode(message), message.pts, message.duration, arrived, message.data)
 
     # What the client's reader brings.
 

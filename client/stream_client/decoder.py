@@ -1,4 +1,4 @@
-"""A context's audio messages to exact samples, whatever the format.
+"""A context's audio messages to exact samples, where the format is one that it decodes.
 
 Knows the formats, what Opus puts before the speech and after it, and how long the speech is said to be.  Does not
 know sockets, contexts or players.
@@ -12,18 +12,17 @@ from stream_client.opus import OpusDecoder, decode_rate
 from stream_client.wire import Packet, Started
 
 WAV_HEADER_BYTES = 44
+PLAIN = ("pcm_s16le", "wav")
 
 
 class Decoder:
-    """One context's decoder; `rate` is that of the samples it returns.
+    """One context's decoder; `rate` is that of the samples it returns, which are none where it does not decode.
 
     Opus begins with `pre_skip` samples of nothing and ends with padding.  Both go: what comes out, in all, is as many
     samples as the durations add up to, at `rate` and rounded to the nearest.
     """
 
     def __init__(self, started: Started) -> None:
-        if started.format not in ("opus", "pcm_s16le", "wav"):
-            raise WireError(f"started: a format that this client cannot decode, {started.format!r}")
         self._opus = OpusDecoder(decode_rate(started.sample_rate)) if started.format == "opus" else None
         self.rate = decode_rate(started.sample_rate) if self._opus else started.sample_rate
         self._started = started
@@ -35,7 +34,7 @@ class Decoder:
     def decode(self, packet: Packet) -> NDArray[np.int16]:
         self._announced += packet.duration
         if self._opus is None:
-            return self._plain(packet)
+            return self._plain(packet) if self._started.format in PLAIN else np.zeros(0, np.int16)
         decoded = np.concatenate([self._waiting, self._after_skip(self._opus.decode(packet.data))])
         due = self._speech() - self._returned
         ready, self._waiting = decoded[:due], decoded[due:]

@@ -5,6 +5,7 @@ any of that is shown.
 """
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -20,6 +21,14 @@ from stream_client.sinks import DeviceSink, Sink, Tee, WavSink
 from stream_client.wire import Done, Mark, Settings, Started
 
 Text = str | Iterable[str] | AsyncIterator[str]
+ENCODED = {
+    ".mp3": "mp3",
+    ".flac": "flac",
+    ".aac": "aac",
+    ".ogg": "ogg_opus",
+    ".opus": "ogg_opus",
+    ".webm": "webm",
+}  # a file's ending → the format that is such a file as it comes
 WORD = re.compile(r"\s*\S+\s*|\s+")
 
 
@@ -77,10 +86,16 @@ async def speak(
 
     Text given in pieces is sent as the pieces come, `interval_s` apart; a whole text is cut into words for that.
     `flush` has each piece spoken at once, without waiting for what follows it.  Where nobody listens along, it is
-    spoken as fast as the server can, unless `paced` is asked for.
+    spoken as fast as the server can, unless `paced` is asked for.  A file whose ending is one of ENCODED is written as
+    it comes: nothing is decoded then, so nothing can be played.  Every other is a WAV file.
     """
     settings.setdefault("paced", play)
-    sink = _sink(output, play)
+    encoded = ENCODED.get(output.suffix.lower()) if output else None
+    if encoded:
+        if play:
+            raise ValueError(f"{encoded} is not decoded here: play it, or write a WAV file")
+        settings["format"] = encoded
+    sink = None if encoded else _sink(output, play)
     async with Client(url, headers=headers, clock=clock) as client:
         context = await client.start(**settings)
         take = _Take(clock, on_event)
@@ -88,7 +103,7 @@ async def speak(
         try:
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(_send(context, _pieces(text, interval_s), flush, take))
-                await _listen(context, player, take)
+                await _listen(context, player, output if encoded else None, take)
                 sending.cancel()  # the server may be done before the text is
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -173,13 +188,19 @@ async def _send(context: Context, pieces: AsyncIterator[str], flush: bool, take:
     await context.end()
 
 
-async def _listen(context: Context, player: Player | None, take: _Take) -> None:
-    async for event in context:
-        take.heard(event)
-        if player and isinstance(event, Started):
-            player.start(event)
-        elif player and isinstance(event, Audio):
-            await player.play(event)
+async def _listen(context: Context, player: Player | None, encoded: Path | None, take: _Take) -> None:
+    with contextlib.ExitStack() as files:
+        file = None
+        async for event in context:
+            take.heard(event)
+            if player and isinstance(event, Started):
+                player.start(event)
+            elif player and isinstance(event, Audio):
+                await player.play(event)
+            elif encoded and isinstance(event, Started):
+                file = files.enter_context(encoded.open("wb"))  # not before the server has agreed
+            elif file and isinstance(event, Audio):
+                file.write(event.data)
     if player:
         await player.finish()
 

@@ -25,7 +25,7 @@ class Settings(TypedDict, total=False):
     """How a context is to sound; what is left out is the server's choice."""
 
     voice: str
-    format: str  # opus, pcm_s16le or wav
+    format: str  # one of hello's; this client decodes opus, pcm_s16le and wav
     sample_rate: int
     speed: float
     seed: int

@@ -129,6 +129,12 @@ def make_encoder(format: AudioFormat, sample_rate: int) -> Encoder:
     return StreamEncoder(_make_coder(format, rate), sample_rate, rate, gather)
 
 
+def load_codecs() -> None:
+    """Load every library now (0.1 s): else the first listener to ask for FLAC waits, and everybody with it."""
+    for codec in CODECS:
+        make_encoder(AudioFormat(codec), max(CODECS[codec].rates))
+
+
 def _make_coder(format: AudioFormat, rate: int) -> Coder:
     bit_rates = CODECS[format.codec].bit_rates
     if bit_rates is None:

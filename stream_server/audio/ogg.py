@@ -21,8 +21,8 @@ class OggOpus:
         self._pages = 0
         self._granule = 0  # samples at 48 kHz that the packets so far are decoded to
 
-    def begin(self, last: bool) -> bytes:
-        return self._page(self._opus_head, FIRST) + self._page(TAGS, LAST if last else 0)
+    def begin(self) -> bytes:
+        return self._page(self._opus_head, FIRST) + self._page(TAGS)
 
     def packet(self, data: bytes) -> bytes:
         self._granule += CONTAINER_FRAME

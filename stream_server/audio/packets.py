@@ -38,9 +38,7 @@ class OpusCoder:
 
 
 class Container(Protocol):
-    def begin(self, last: bool) -> bytes:
-        """The head; `last` where no packet follows."""
-        ...
+    def begin(self) -> bytes: ...
 
     def packet(self, data: bytes) -> bytes: ...
 
@@ -56,7 +54,7 @@ def opus_head(rate: int, pre_skip: int) -> bytes:
 
 
 class ContainedOpus:
-    """The same packets, carried."""
+    """The same packets, carried; where nothing was said one of silence, for readers want one, all of it trimmed."""
 
     pre_skip = 0
 
@@ -72,9 +70,7 @@ class ContainedOpus:
 
     def finish(self, pcm: Float) -> list[Piece]:
         samples = self._opus.packets * self.block + len(pcm)
-        pieces = self._opus.finish(pcm)
-        if not pieces:
-            return [Piece(self._container.begin(last=True), 0)]
+        pieces = self._opus.finish(pcm) or self._opus.encode(np.zeros(self.block, np.float32))
         trim = (self._opus.packets * self.block - self.lead - samples) * CONTAINER_FRAME // self.block
         *others, last = pieces
         return [*map(self._carried, others), Piece(self._head() + self._container.end(last.data, trim), last.decoded)]
@@ -83,6 +79,6 @@ class ContainedOpus:
         return Piece(self._head() + self._container.packet(piece.data), piece.decoded)
 
     def _head(self) -> bytes:
-        head = b"" if self._begun else self._container.begin(last=False)
+        head = b"" if self._begun else self._container.begin()
         self._begun = True
         return head

@@ -22,7 +22,7 @@ class WebmOpus:
         self._delay_ns = nanoseconds(pre_skip)
         self._packets = 0
 
-    def begin(self, last: bool) -> bytes:
+    def begin(self) -> bytes:
         return EBML_HEADER + SEGMENT + INFO + element("1654AE6B", self._track())
 
     def packet(self, data: bytes) -> bytes:

@@ -11,6 +11,7 @@ meaning of what the head gives.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -38,30 +39,51 @@ class Layer:
 
 
 class Space:
-    """Buffers for a step of `rows` on one cache, and the views into both that the step uses."""
+    """Buffers for steps of any number of rows on one cache; what a step uses of them is a `Stretch`."""
 
-    def __init__(self, rows: int, step: "DecodeStep", cache: KVCache) -> None:
-        full = max(rows, FEWEST_ROWS)
+    def __init__(self, step: "DecodeStep", cache: KVCache) -> None:
+        rows = max(cache.slots, FEWEST_ROWS)
         H, G, D, width = step.heads, step.kv_heads, step.head_dim, step.width
         self.cache = cache
+        zeros = partial(torch.zeros, rows, device=cache.data.device)
         # One more column than x, whose square is what the norm's epsilon adds to the sum of squares.
-        self.padded = torch.zeros(full, width + PADDING)
+        self.padded = zeros(width + PADDING)
         self.padded[:, width] = (step.eps * width) ** 0.5
-        self.x = self.padded[:, :width]
-        self.h, self.y = torch.zeros(full, width), torch.zeros(full, width)
-        self.length = torch.zeros(full, 1)
-        self.qkv = torch.zeros(full, (H + 2 * G) * D)
+        self.h, self.y = zeros(width), zeros(width)
+        self.length = zeros(1)
+        self.qkv = zeros((H + 2 * G) * D)
+        self.gate_up, self.wide = zeros(2 * step.hidden), zeros(step.hidden)
+        self.logits = zeros(step.head.shape[1])
+        self.written = [layer.view(-1, 2 * G * D) for layer in cache.data]
+        self.stretches: dict[int, Stretch] = {}
+
+    def stretch(self, rows: int, step: "DecodeStep") -> "Stretch":
+        found = self.stretches.get(rows)
+        if found is None:
+            found = self.stretches[rows] = Stretch(rows, step, self)
+        return found
+
+
+class Stretch:
+    """The first rows of a space, and the views into them and the cache that a step uses."""
+
+    def __init__(self, rows: int, step: "DecodeStep", space: Space) -> None:
+        full = max(rows, FEWEST_ROWS)
+        H, G, D, width = step.heads, step.kv_heads, step.head_dim, step.width
+        self.cache, self.written = space.cache, space.written
+        self.padded = space.padded[:full]
+        self.x = self.padded[:, :width]  # where one row is given, its twin is filled too
+        self.h, self.y, self.length = space.h[:full], space.y[:full], space.length[:full]
+        self.qkv = space.qkv[:full]
         self.turned = torch.view_as_complex(self.qkv[:rows, : (H + G) * D].view(rows, H + G, D // 2, 2))
         self.q = self.qkv[:rows, : H * D].view(rows, H, D)
         self.grouped_q = self.q.view(rows, G, H // G, D)
         self.kv = self.qkv[:rows, H * D :]
         self.heard = self.y[:rows].view(rows, H, D)
-        self.gate_up = torch.zeros(full, 2 * step.hidden)
+        self.gate_up, self.wide = space.gate_up[:full], space.wide[:full]
         self.gate, self.up = self.gate_up.chunk(2, dim=1)
-        self.wide = torch.zeros(full, step.hidden)
-        self.logits = torch.zeros(full, step.head.shape[1])
-        self.given = self.x[:rows], self.logits[:rows]
-        self.written = [layer.view(-1, 2 * G * D) for layer in cache.data]
+        self.all_logits = space.logits[:full]
+        self.logits = self.all_logits[:rows]
         self.neighbours: tuple[list[int], int] | None = None  # slots and span that `views` are of
         self.views: list[tuple[Tensor, Tensor]] = []
 
@@ -72,11 +94,14 @@ class Space:
         together.
         """
         if slots != list(range(slots[0], slots[0] + len(slots))):
-            return (keys_and_values(layer[:, :span].index_select(0, places)) for layer in self.cache.data)
+            return self.gathered(places, span)
         if self.neighbours != (slots, span):
             stretch = self.cache.data[:, slots[0] : slots[0] + len(slots), :span]
             self.neighbours, self.views = (slots, span), [keys_and_values(layer) for layer in stretch]
         return iter(self.views)
+
+    def gathered(self, places: Tensor, span: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return (keys_and_values(layer[:, :span].index_select(0, places)) for layer in self.cache.data)
 
 
 @dataclass
@@ -86,6 +111,7 @@ class Places:
     rotation: Tensor  # complex [B, 1, D / 2]
     mask: Tensor  # [B, 1, span], 0 or -inf
     written: Tensor  # int64 [B]: the cache's position row of each, slots and positions in one
+    slots: Tensor  # int64 [B]
 
 
 class DecodeStep:
@@ -112,7 +138,16 @@ class DecodeStep:
             self.rotations = torch.polar(torch.ones_like(turns), turns)[:, None]  # [max, 1, D / 2]
             steps = torch.cat([torch.zeros(self.window), torch.full((self.window,), -torch.inf)])
             self.masks = steps.unfold(0, self.window, 1)[:, None]  # row i hides the last i positions
-        self.spaces: dict[int, Space] = {}
+        self.latest: Space | None = None
+
+    def to(self, device: torch.device | str) -> "DecodeStep":
+        """Everything moved to a device; its caches have to be there too."""
+        for layer in self.layers:
+            for name, weight in vars(layer).items():
+                setattr(layer, name, weight.to(device))
+        for name in ("head", "bias", "rotations", "masks"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
 
     def layer(self, block: Block, scale: float) -> Layer:
         attention, wide = block.attention, block.feed_forward
@@ -128,67 +163,70 @@ class DecodeStep:
 
     def __call__(self, x: Tensor, slots: list[int], positions: list[int], cache: KVCache) -> Tensor:
         """One new position a row: x [B, width] → logits [B, N], good until the next call; writes the cache."""
-        space = self.space(len(slots), cache)
-        given, logits = space.given
-        given.copy_(x)
+        stretch = self.space(cache).stretch(len(slots), self)
+        stretch.x.copy_(x)
         last = [min(position, self.window - 1) for position in positions]
         span = min(cache.positions, -(-(max(last) + 1) // SPAN) * SPAN)
-        slot, at = self.places(slots, positions, last, span, cache.positions)
-        rows = space.rows(slots, slot, span)
-        for layer, written in zip(self.layers, space.written):
-            self.attend(space, layer, written, rows, at)
-            self.feed_forward(space, layer)
-        self.normalise(space)
-        torch.addmm(self.bias, space.h, self.head, out=space.logits)
-        return logits
+        at = self.places(int64(self.numbers(slots, positions, cache.positions)), span)
+        return self.run(stretch, stretch.rows(slots, at.slots, span), at)
 
-    def space(self, rows: int, cache: KVCache) -> Space:
-        space = self.spaces.get(rows)
-        if space is None or space.cache is not cache:
-            space = self.spaces[rows] = Space(rows, self, cache)
-        return space
+    def run(self, stretch: Stretch, rows: Iterator[tuple[Tensor, Tensor]], at: "Places") -> Tensor:
+        """The step itself, on tensors alone: the stretch's x → logits; `rows` gives each layer's keys and values."""
+        for layer, written in zip(self.layers, stretch.written):
+            self.attend(stretch, layer, written, rows, at)
+            self.feed_forward(stretch, layer)
+        self.normalise(stretch)
+        torch.addmm(self.bias, stretch.h, self.head, out=stretch.all_logits)
+        return stretch.logits
 
-    def places(
-        self, slots: list[int], positions: list[int], last: list[int], span: int, ring: int
-    ) -> tuple[Tensor, Places]:
-        """The slots as int64 [B], and what else all layers share."""
+    def space(self, cache: KVCache) -> Space:
+        if self.latest is None or self.latest.cache is not cache:
+            self.latest = Space(self, cache)
+        return self.latest
+
+    def numbers(self, slots: list[int], positions: list[int], ring: int) -> list[list[int]]:
+        """[4][B] that `places` reads: what a step is told in whole numbers."""
+        hidden = [self.window - 1 - min(position, self.window - 1) for position in positions]
         written = [slot * ring + position % ring for slot, position in zip(slots, positions)]
-        hidden = [self.window - 1 - at for at in last]
-        position, hidden_from, place, slot = int64([positions, hidden, written, slots]).unbind()
-        return slot, Places(self.rotations[position], self.masks[hidden_from, :, :span], place)
+        return [positions, hidden, written, slots]
+
+    def places(self, numbers: Tensor, span: int) -> "Places":
+        """numbers int64 [4, B], on the step's device."""
+        position, hidden, written, slots = numbers.unbind()
+        return Places(self.rotations[position], self.masks[hidden, :, :span], written, slots)
 
     def attend(
-        self, space: Space, layer: Layer, written: Tensor, rows: Iterator[tuple[Tensor, Tensor]], at: Places
+        self, stretch: Stretch, layer: Layer, written: Tensor, rows: Iterator[tuple[Tensor, Tensor]], at: Places
     ) -> None:
         """Adds attention to x; `written` is the layer's cache as [S T, 2 G D]."""
-        self.normalise(space)
-        torch.mm(space.h, layer.qkv, out=space.qkv)
-        space.turned.mul_(at.rotation)
-        written.index_copy_(0, at.written, space.kv)
-        self.listen(space, *next(rows), at.mask)
-        space.x.addmm_(space.y, layer.out)
+        self.normalise(stretch)
+        torch.mm(stretch.h, layer.qkv, out=stretch.qkv)
+        stretch.turned.mul_(at.rotation)
+        written.index_copy_(0, at.written, stretch.kv)
+        self.listen(stretch, *next(rows), at.mask)
+        stretch.x.addmm_(stretch.y, layer.out)
 
-    def listen(self, space: Space, keys: Tensor, values: Tensor, mask: Tensor) -> None:
+    def listen(self, stretch: Stretch, keys: Tensor, values: Tensor, mask: Tensor) -> None:
         """Fills `heard` from keys and values as `keys_and_values` gives them, under a mask [B, 1, T]."""
         if self.kv_heads > 1:
-            heard = F.scaled_dot_product_attention(space.grouped_q, keys, values, attn_mask=mask[:, None])
-            space.heard.copy_(heard.flatten(1, 2))
+            heard = F.scaled_dot_product_attention(stretch.grouped_q, keys, values, attn_mask=mask[:, None])
+            stretch.heard.copy_(heard.flatten(1, 2))
             return
         # All heads are queries of the same keys: two batched products, quicker to start than the general kernel.
-        weights = torch.baddbmm(mask, space.q, keys, alpha=self.head_dim**-0.5)
-        torch.bmm(weights.softmax(-1), values, out=space.heard)
+        weights = torch.baddbmm(mask, stretch.q, keys, alpha=self.head_dim**-0.5)
+        torch.bmm(weights.softmax(-1), values, out=stretch.heard)
 
-    def feed_forward(self, space: Space, layer: Layer) -> None:
-        self.normalise(space)
-        torch.mm(space.h, layer.gate_up, out=space.gate_up)
-        F.silu(space.gate, inplace=True)
-        torch.mul(space.gate, space.up, out=space.wide)
-        space.x.addmm_(space.wide, layer.down)
+    def feed_forward(self, stretch: Stretch, layer: Layer) -> None:
+        self.normalise(stretch)
+        torch.mm(stretch.h, layer.gate_up, out=stretch.gate_up)
+        F.silu(stretch.gate, inplace=True)
+        torch.mul(stretch.gate, stretch.up, out=stretch.wide)
+        stretch.x.addmm_(stretch.wide, layer.down)
 
-    def normalise(self, space: Space) -> None:
+    def normalise(self, stretch: Stretch) -> None:
         """h = x / sqrt(sum(x²) + width eps)."""
-        torch.linalg.vector_norm(space.padded, dim=-1, keepdim=True, out=space.length)
-        torch.div(space.x, space.length, out=space.h)
+        torch.linalg.vector_norm(stretch.padded, dim=-1, keepdim=True, out=stretch.length)
+        torch.div(stretch.x, stretch.length, out=stretch.h)
 
 
 def int64(numbers: list[list[int]]) -> Tensor:

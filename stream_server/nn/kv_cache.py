@@ -14,9 +14,15 @@ class KVCache:
     What lies beyond a row's length is no value at all: readers bound themselves.
     """
 
-    def __init__(self, layers: int, slots: int, positions: int, heads: int, head_dim: int) -> None:
+    def __init__(
+        self, layers: int, slots: int, positions: int, heads: int, head_dim: int, device: torch.device | str = "cpu"
+    ) -> None:
         # Zeros, so that a masked reader's sums stay finite; pages nobody touches still cost nothing.
-        self.data = torch.zeros(layers, slots, positions, 2, heads, head_dim)
+        self.data = torch.zeros(layers, slots, positions, 2, heads, head_dim, device=device)
+
+    @property
+    def slots(self) -> int:
+        return self.data.shape[1]
 
     @property
     def positions(self) -> int:

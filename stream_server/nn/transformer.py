@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,8 +62,8 @@ class Transformer(nn.Module):
             x = cast(Block, block).step(x, cache, layer, at)
         return self.norm(x)
 
-    def allocate(self, slots: int, positions: int) -> KVCache:
+    def allocate(self, slots: int, positions: int, device: torch.device | str = "cpu") -> KVCache:
         """A cache for rows of so many positions, of which no more are kept than are attended to."""
         attention = cast(Block, self.blocks[0]).attention
         kept = min(positions, attention.window)
-        return KVCache(len(self.blocks), slots, kept, attention.kv_heads, attention.head_dim)
+        return KVCache(len(self.blocks), slots, kept, attention.kv_heads, attention.head_dim, device)

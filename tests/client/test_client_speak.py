@@ -53,6 +53,25 @@ async def test_a_whole_text_into_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_file_of_another_kind_is_written_as_it_comes(tmp_path: Path) -> None:
+    """The fake server's mp3 is plain samples: what matters is that not a byte is touched."""
+    async with fake_server() as server:
+        report = await speak("one two", url=server.url, output=tmp_path / "a.MP3")
+        with pytest.raises(ValueError, match="mp3 is not decoded"):
+            await speak("one", url=server.url, output=tmp_path / "b.mp3", play=True)
+    assert (tmp_path / "a.MP3").read_bytes() == speech(2, 24000).astype("<i2").tobytes()
+    assert (report.format, report.audio_s) == ("mp3", 2 * WORD_SAMPLES / 24000)
+    assert not (tmp_path / "b.mp3").exists()
+
+
+@pytest.mark.parametrize("other", ["--play", "--format=wav"])
+def test_a_file_written_as_it_comes_leaves_nothing_else_to_ask(other: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["one", "-o", "a.ogg", other])
+    assert ended.value.code == 2
+
+
+@pytest.mark.asyncio
 async def test_words_at_a_pace_are_heard_while_they_are_written() -> None:
     async with fake_server() as server:
         report = await speak("one two three four five", url=server.url, interval_s=0.03)

@@ -25,6 +25,7 @@ from stream_server.models.lark.lm import FIRST, LOOKAHEAD, MAX_ADVANCE, MAX_DWEL
 from stream_server.models.lark.pointer import Pointer
 from stream_server.models.lark.symbols import PHONES
 from stream_server.models.lark.vocoder import SAMPLE_RATES, LarkVocoder
+from stream_server.nn.captured import SPARE, CapturedStep
 from stream_server.nn.decode_step import DecodeStep, int64
 from stream_server.nn.kv_cache import KVCache
 from stream_server.nn.layout import lay_out_for_rows
@@ -58,8 +59,15 @@ class Lark:
     """`voices` stand in the order in which they were trained; the spec lists the default first."""
 
     def __init__(
-        self, lm: PointerLM, decoder: Decoder, voices: tuple[str, ...], default: str, lexicon: Lexicon
+        self,
+        lm: PointerLM,
+        decoder: Decoder,
+        voices: tuple[str, ...],
+        default: str,
+        lexicon: Lexicon,
+        device: str = "cpu",
     ) -> None:
+        """device: where the decode step runs; text, sampling and the vocoder stay on the CPU."""
         self.voices = voices
         self.lm = lm.eval()
         lay_out_for_rows(lm)
@@ -68,7 +76,9 @@ class Lark:
         with torch.no_grad():
             self.codes = lm.code_table()
             self.standing = (lm.voice.weight[:, None] + lm.dwell.weight).flatten(0, 1)  # [voices * MAX_DWELL, width]
-            self.step = DecodeStep(lm.transformer, *lm.head(self.codes), MAX_TOKENS)
+            step = DecodeStep(lm.transformer, *lm.head(self.codes), MAX_TOKENS)
+            self.step = step if device == "cpu" else CapturedStep(step.to(device))
+        self.device = device
         self.vocoder = LarkVocoder(decoder.eval(), voices)
         self.spec = ModelSpec(
             name="lark",
@@ -84,7 +94,12 @@ class Lark:
         return read(words, self.lexicon, final)
 
     def allocate(self, num_slots: int) -> LarkState:
-        return LarkState(self.lm.transformer.allocate(num_slots, MAX_TOKENS))
+        if isinstance(self.step, DecodeStep):
+            return LarkState(self.lm.transformer.allocate(num_slots, MAX_TOKENS))
+        cache = self.lm.transformer.allocate(num_slots + SPARE, MAX_TOKENS, self.device)
+        with torch.inference_mode():
+            self.step.prepare(cache)
+        return LarkState(cache)
 
     def prefill(self, slots: list[int], prompts: list[Prompt], controls: list[Controls], state: LarkState) -> Step:
         """There is no text in the KV cache: a prefill is the encoding of the symbols, and yields no token."""
@@ -145,7 +160,7 @@ class Lark:
         x = self.inputs(rows)
         if all(row.controls.use_cache for row in rows):
             return self.step(x, slots, [row.steps for row in rows], cache)
-        logits = torch.empty(len(rows), self.step.head.shape[1])
+        logits = torch.empty(len(rows), fsq.NUM_CODES + MAX_ADVANCE + 1)
         cached = [i for i, row in enumerate(rows) if row.controls.use_cache]
         if cached:
             logits[cached] = self.step(x[cached], [slots[i] for i in cached], [rows[i].steps for i in cached], cache)
@@ -164,7 +179,7 @@ class Lark:
         return text.add_(self.codes[before]).add_(self.standing[at])
 
 
-def load() -> Lark:
+def load(device: str = "cpu") -> Lark:
     """The shipped weights, strictly: a missing or surplus name is an error that names it."""
     with checkpoint() as file:
         metadata = json.loads(file.metadata()["lark"])
@@ -172,7 +187,7 @@ def load() -> Lark:
     lm, decoder = PointerLM(LMConfig(**metadata["lm"])), Decoder(len(metadata["voices"]))
     lm.load_state_dict({name[3:]: t for name, t in tensors.items() if name.startswith("lm.")})
     decoder.load_state_dict({name[8:]: t for name, t in tensors.items() if name.startswith("decoder.")})
-    return Lark(lm, decoder, tuple(metadata["voices"]), metadata["default"], default_lexicon())
+    return Lark(lm, decoder, tuple(metadata["voices"]), metadata["default"], default_lexicon(), device)
 
 
 def describe_voices() -> dict[str, str]:
