@@ -306,11 +306,13 @@ async def test_the_bound_on_contexts_is_told_to_the_one_beyond_it() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("path", ["stream-input", "multi-stream-input"])
-async def test_a_silent_socket_is_closed_after_its_own_time(path: str) -> None:
-    async with serving() as served, served.socket(path, inactivity_timeout="0.3") as socket:
-        said, closed = await close_of(socket)
-    assert (said[0]["error"], said[0]["code"], code_of(closed)) == ("input_timeout_exceeded", 1008, 1008)
+async def test_a_silent_socket_is_closed_after_its_own_time() -> None:
+    query = {"inactivity_timeout": "0.3"}
+    async with serving() as served, served.socket("stream-input", **query) as one:
+        async with served.socket("multi-stream-input", **query) as other:
+            for socket in (one, other):
+                said, closed = await close_of(socket)
+                assert (said[0]["error"], said[0]["code"], code_of(closed)) == ("input_timeout_exceeded", 1008, 1008)
 
 
 @pytest.mark.asyncio
@@ -325,69 +327,69 @@ async def test_keep_alives_do_keep_it() -> None:
 KEYED = Guard(keys=("sesame",))
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("headers", "first", "welcome"),
-    [
-        ({"xi-api-key": "sesame"}, {}, True),
-        ({}, {"xi-api-key": "sesame"}, True),
-        ({}, {"xi_api_key": "sesame"}, True),
-        ({}, {"authorization": "Bearer sesame"}, True),
-        ({"xi-api-key": "wrong"}, {}, False),
-        ({"xi-api-key": "wrong"}, {"xi-api-key": "wronger"}, False),
-        ({}, {}, False),
-    ],
-)
-async def test_a_key_may_come_with_the_handshake_or_the_first_message(
-    headers: dict[str, str], first: dict[str, str], welcome: bool
-) -> None:
-    async with serving(guard=KEYED) as served, served.socket("stream-input", headers=headers) as socket:
-        await say(socket, {"text": " ", **first}, {"text": "One. "}, {"text": ""})
-        said, closed = await close_of(socket)
-    if welcome:
-        assert code_of(closed) == 1000 and said[-1]["isFinal"]
-    else:
-        assert (said[0]["error"], len(said), code_of(closed)) == ("invalid_api_key", 1, 1008)
-        assert closed.rcvd is not None and "key" in closed.rcvd.reason
+KEYS: list[tuple[dict[str, str], dict[str, str], bool]] = [  # in the handshake, in the first message, whether it opens
+    ({"xi-api-key": "sesame"}, {}, True),
+    ({}, {"xi-api-key": "sesame"}, True),
+    ({}, {"xi_api_key": "sesame"}, True),
+    ({}, {"authorization": "Bearer sesame"}, True),
+    ({"xi-api-key": "wrong"}, {}, False),
+    ({"xi-api-key": "wrong"}, {"xi-api-key": "wronger"}, False),
+    ({}, {}, False),
+]
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("message", "error"),
-    [
-        ("not json", "invalid_input_message"),
-        ("[]", "invalid_input_message"),
-        (b"\x00", "invalid_input_message"),
-        (json.dumps({"text": 7, "context_id": "c"}), "invalid_input_message"),
-        (json.dumps({"text": "x" * 100_000, "context_id": "c"}), "message_too_large"),
-        (json.dumps({"text": "x", "context_id": "c" * 65}), "invalid_input_message"),
-    ],
-)
-async def test_a_bad_message_ends_its_socket_and_no_other(message: str | bytes, error: str) -> None:
+async def test_a_key_may_come_with_the_handshake_or_the_first_message() -> None:
+    async with serving(guard=KEYED) as served:
+        for headers, first, welcome in KEYS:
+            async with served.socket("stream-input", headers=headers) as socket:
+                await say(socket, {"text": " ", **first}, {"text": "One. "}, {"text": ""})
+                said, closed = await close_of(socket)
+            if welcome:
+                assert code_of(closed) == 1000 and said[-1]["isFinal"]
+            else:
+                assert (said[0]["error"], len(said), code_of(closed)) == ("invalid_api_key", 1, 1008)
+                assert closed.rcvd is not None and "key" in closed.rcvd.reason
+
+
+BAD: list[tuple[str | bytes, str]] = [
+    ("not json", "invalid_input_message"),
+    ("[]", "invalid_input_message"),
+    (b"\x00", "invalid_input_message"),
+    (json.dumps({"text": 7, "context_id": "c"}), "invalid_input_message"),
+    (json.dumps({"text": "x" * 100_000, "context_id": "c"}), "message_too_large"),
+    (json.dumps({"text": "x", "context_id": "c" * 65}), "invalid_input_message"),
+]
+
+
+@pytest.mark.asyncio
+async def test_a_bad_message_ends_its_socket_and_no_other() -> None:
     async with serving() as served, served.socket("multi-stream-input", seed=1) as socket:
-        async with served.socket("multi-stream-input") as other:
-            await say(other, {"text": " ", "context_id": "x"})
-            await other.send(message)
-            said, closed = await close_of(other)
-        assert (said[-1]["error"], code_of(closed)) == (error, 1008)
-        assert "xxxx" not in said[-1]["message"]
-        await say(socket, {"text": "one. ", "context_id": "a", "flush": True, "close_context": True})
-        assert (await hear(socket, "a"))["a"].pcm == sound(1, 1)
+        for message, error in BAD:
+            async with served.socket("multi-stream-input") as other:
+                await say(other, {"text": " ", "context_id": "x"})
+                await other.send(message)
+                said, closed = await close_of(other)
+            assert (said[-1]["error"], code_of(closed)) == (error, 1008)
+            assert "xxxx" not in said[-1]["message"]
+            await say(socket, {"text": "one.", "context_id": "a", "flush": True, "close_context": True})
+            assert (await hear(socket, "a"))["a"].pcm == sound(1, 1)
+
+
+CANNOT_BE: list[tuple[str, dict[str, str], str]] = [
+    ("nobody", {}, "voice_not_found"),
+    ("one", {"output_format": "gif_8000"}, "invalid_output_format"),
+    ("one", {"inactivity_timeout": "soon"}, "invalid_input_message"),
+]
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("voice", "query", "error"),
-    [
-        ("nobody", {}, "voice_not_found"),
-        ("one", {"output_format": "gif_8000"}, "invalid_output_format"),
-        ("one", {"inactivity_timeout": "soon"}, "invalid_input_message"),
-    ],
-)
-async def test_a_socket_that_cannot_be_says_why(voice: str, query: dict[str, str], error: str) -> None:
-    async with serving() as served, served.socket("stream-input", voice, **query) as socket:
-        said, closed = await close_of(socket)
-    assert (said[0]["error"], code_of(closed)) == (error, 1008)
+async def test_a_socket_that_cannot_be_says_why() -> None:
+    async with serving() as served:
+        for voice, query, error in CANNOT_BE:
+            async with served.socket("stream-input", voice, **query) as socket:
+                said, closed = await close_of(socket)
+            assert (said[0]["error"], code_of(closed)) == (error, 1008)
 
 
 @pytest.mark.asyncio
@@ -408,13 +410,13 @@ SPEAK = "/v1/text-to-speech/one"
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("path", [SPEAK, f"{SPEAK}/stream"])
-async def test_a_text_is_answered_with_its_sound(path: str) -> None:
+async def test_a_text_is_answered_with_its_sound() -> None:
     body = {"text": "Hello <break time='1s'/> world.", "model_id": "m", "seed": 3, "voice_settings": None, "x": 1}
     async with serving() as served, served.http() as client:
-        answer = await client.post(path, params={"output_format": "pcm_24000"}, json=body)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/pcm")
-    assert answer.headers["request-id"] and answer.content == sound(3, 3)  # a break is a word that is a pause
+        for path in (SPEAK, f"{SPEAK}/stream"):
+            answer = await client.post(path, params={"output_format": "pcm_24000"}, json=body)
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/pcm")
+            assert answer.headers["request-id"] and answer.content == sound(3, 3)  # a break is a word that is a pause
 
 
 @pytest.mark.asyncio
@@ -433,23 +435,23 @@ async def test_timestamps_come_line_by_line_or_at_once() -> None:
     assert told["character_end_times_seconds"][-1] == 0.36
 
 
+ERRORS: list[tuple[str, dict[str, Any], int, str]] = [
+    ("/v1/text-to-speech/nobody", {"json": {"text": "x"}}, 404, "voice_not_found"),
+    (f"{SPEAK}?output_format=gif", {"json": {"text": "x"}}, 422, "invalid_output_format"),
+    (SPEAK, {"json": {"text": 7}}, 400, "protocol_error"),
+    (SPEAK, {"content": b"{"}, 400, "protocol_error"),
+    (SPEAK, {"json": {"text": "x" * 100_000}}, 413, "message_too_large"),
+    (f"{SPEAK}/stream", {"json": {"text": "x"}, "headers": {"xi-api-key": "wrong"}}, 401, "invalid_api_key"),
+]
+
+
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("path", "request_", "status", "error"),
-    [
-        ("/v1/text-to-speech/nobody", {"json": {"text": "x"}}, 404, "voice_not_found"),
-        (f"{SPEAK}?output_format=gif", {"json": {"text": "x"}}, 422, "invalid_output_format"),
-        (SPEAK, {"json": {"text": 7}}, 400, "protocol_error"),
-        (SPEAK, {"content": b"{"}, 400, "protocol_error"),
-        (SPEAK, {"json": {"text": "x" * 100_000}}, 413, "message_too_large"),
-        (f"{SPEAK}/stream", {"json": {"text": "x"}, "headers": {"xi-api-key": "wrong"}}, 401, "invalid_api_key"),
-    ],
-)
-async def test_errors_have_a_status_and_a_detail(path: str, request_: dict[str, Any], status: int, error: str) -> None:
+async def test_errors_have_a_status_and_a_detail() -> None:
     async with serving(guard=KEYED) as served, served.http() as client:
-        answer = await client.post(path, **{"headers": {"xi-api-key": "sesame"}, **request_})
-    assert (answer.status_code, answer.json()["detail"]["status"]) == (status, error)
-    assert "xxxx" not in answer.text and answer.json()["detail"]["message"]
+        for path, request, status, error in ERRORS:
+            answer = await client.post(path, **{"headers": {"xi-api-key": "sesame"}, **request})
+            assert (answer.status_code, answer.json()["detail"]["status"]) == (status, error)
+            assert "xxxx" not in answer.text and answer.json()["detail"]["message"]
 
 
 @pytest.mark.asyncio
