@@ -66,7 +66,7 @@ class Incoming(Foreign):
     authorization: str | None = None
 
     @property
-    def keys(self) -> list[str]:
+    def presented(self) -> list[str]:
         bearer = (self.authorization or "").removeprefix("Bearer ")
         return [key for key in (self.api_key, bearer) if key]
 

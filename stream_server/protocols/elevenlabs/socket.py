@@ -27,7 +27,7 @@ class Socket:
     def _read(self, message: str | bytes) -> Incoming:
         """Raises a `ClientError`; the key may be in the first message."""
         incoming = read_message(message, self._limits)
-        self._keyed = self._keyed or self._opens(*incoming.keys)
+        self._keyed = self._keyed or self._opens(*incoming.presented)
         if not self._keyed:
             raise Unauthorized("a key is needed here, and none that fits was given", field="xi-api-key")
         return incoming
