@@ -145,5 +145,7 @@ def test_over_http_times_run_on_and_both_forms_say_the_same(told: Told) -> None:
     starts, ends = (whole["alignment"][f"character_{kind}_times_seconds"] for kind in ("start", "end"))
     assert starts == sorted(starts) and all(start <= end for start, end in zip(starts, ends))
     assert len(starts) == len(ends) == len(told.text)
+    assert [starts[mark.start] for mark in told.marks] == [round(mark.pts / RATE, 3) for mark in told.marks]
+    assert not told.text or ends[-1] == round(told.ends[-1] / RATE, 3), "as long as the sound"
     assert whole["normalized_alignment"] == whole["alignment"]
     assert base64.b64decode(whole["audio_base64"]) == b"".join(base64.b64decode(line["audio_base64"]) for line in lines)

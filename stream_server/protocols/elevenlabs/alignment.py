@@ -4,7 +4,7 @@ A word's first character begins where the word was marked.  The others follow ev
 is not known, at the pace of the text so far.  A character is told with the sound in which it begins, once, in order.
 Clients add up the spans of what they were told to know where they are, so spans lie end to end: each begins where the
 one before it ended and ends with its message's sound.  Where sound came in which no character begins (a pause), the
-next span begins with that sound.
+next span begins with that sound.  What is left when the sound has ended comes then.
 
 Knows nothing of the wire; positions are samples since the utterance began.
 """
@@ -38,9 +38,11 @@ class Piece:
 class Aligner:
     """`push` takes the text as it was sent, `hear` an utterance's events."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: str | None = None) -> None:
+        """whole: a text to which nothing will be added; its last character lasts to the end of the sound."""
         self.sample_rate = 1  # until it is told
-        self._text = ""
+        self._text = whole or ""
+        self._kept = 0 if whole is None else 1  # characters at the text's end that are told last
         self._told = 0  # characters
         self._heard = 0  # sound told of; every character told begins before it, and no other does
         self._spanned = 0  # where the last span ended
@@ -79,11 +81,13 @@ class Aligner:
         """All that is left when the sound has ended."""
         left = len(self._text) - self._told
         self._told += left
-        return self._span([end] * left, end)
+        return self._span([int(min(max(self._next, self._spanned), end))] * left, end)
 
     def _next_start(self, end: int) -> float | None:
         """Where the next character begins, if that is before `end`: then it counts as told."""
         self._begin_word(end)
+        if self._told >= len(self._text) - self._kept:
+            return None
         start = max(self._next, self._heard)
         if self._ahead and self._told < self._ahead[0].start:
             until = self._ahead[0].pts
@@ -110,7 +114,7 @@ class Aligner:
         self._word_end = word.end
 
     def _at_space(self) -> bool:
-        return 0 < self._word_end <= self._told < len(self._text) and self._text[self._told].isspace()
+        return 0 < self._word_end <= self._told and self._text[self._told].isspace()
 
     def _span(self, starts: list[int], end: int) -> Span | None:
         self._heard = end

@@ -53,8 +53,7 @@ class TimedLines:
     """One JSON object a line: a piece of sound and the characters that begin in it.  Times run on."""
 
     def __init__(self, text: str) -> None:
-        self._aligner = Aligner()
-        self._aligner.push(text)
+        self._aligner = Aligner(text)
 
     def __call__(self, event: Event) -> bytes:
         piece = self._aligner.hear(event)
@@ -69,8 +68,7 @@ class TimedWhole:
     """One JSON object, written as it comes: but for the characters, no more is kept than base64 leaves over."""
 
     def __init__(self, text: str) -> None:
-        self._aligner = Aligner()
-        self._aligner.push(text)
+        self._aligner = Aligner(text)
         self._spans: list[Span] = []
         self._left = b""
 
