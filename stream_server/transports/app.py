@@ -1,27 +1,21 @@
 """The ASGI application: routes and nothing else."""
 
+from itertools import chain
+
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stream_server.transports import cartesia, deepgram, native, piper
+from stream_server.transports import cartesia, deepgram, elevenlabs, native, piper
 from stream_server.transports.house import House
 from stream_server.transports.page import page_routes
 
 
 def make_app(house: House) -> Starlette:
-    return Starlette(
-        routes=[
-            *operations(house),
-            *native.routes(house),
-            *cartesia.routes(house),
-            *deepgram.routes(house),
-            *piper.routes(house),
-            *page_routes(),
-        ]
-    )
+    spoken = [protocol.routes(house) for protocol in (native, elevenlabs, cartesia, deepgram, piper)]
+    return Starlette(routes=[*operations(house), *chain.from_iterable(spoken), *page_routes()])
 
 
 def operations(house: House) -> list[BaseRoute]:
