@@ -3,6 +3,7 @@
 Knows no protocol.  A built-in name stands for the default voice, for the client that sends it chose nothing.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -25,16 +26,15 @@ OPENAI = [
     "shimmer",
     "verse",
 ]
-# What clients send that were told of no voice: LiveKit (ElevenLabs), ElevenLabs' and Cartesia's own, Deepgram, Pipecat.
+# What clients send that were told of no voice: LiveKit's ElevenLabs plugin, and ElevenLabs' examples.
 BUILT_IN = (
     *OPENAI,
     "hpp4J3VqNfWAUOO0d1Us",
     "21m00Tcm4TlvDq8ikWAM",
-    "6ccbfb76-1fc6-48f7-b71d-91ac6298247b",
-    "aura-2-thalia-en",
-    "aura-2-helena-en",
     "default",
 )
+# Names of voices that only another service can have: Cartesia's are UUIDs, Deepgram's begin with aura.
+ELSEWHERE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|aura-(2-)?[a-z]+-[a-z]{2}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,6 @@ class VoiceBook:
         meant = self.aliases.get(name, name)
         if meant in spec.voices:
             return meant
-        if self.fall_back or name in BUILT_IN:
+        if self.fall_back or name in BUILT_IN or ELSEWHERE.fullmatch(name):
             return spec.voices[0]
         raise UnknownVoice("no such voice here", field="voice", limit=", ".join(spec.voices))
