@@ -185,7 +185,6 @@ def say(
         core = make_core(ServerConfig(slots=1, threads=threads, log_level="warning"))
     settings = Settings(
         voice=voice,
-        format="wav",
         sample_rate=sample_rate,
         speed=speed,
         seed=seed,

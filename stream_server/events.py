@@ -6,6 +6,7 @@ since the context's first sample, at the context's sample rate.
 
 from dataclasses import dataclass, field
 
+from stream_server.audio.format import AudioFormat
 from stream_server.errors import StreamServerError
 
 
@@ -14,7 +15,7 @@ class Settings:
     """How a context is to sound, as asked; None takes the server's default."""
 
     voice: str | None = None
-    format: str = "opus"
+    format: AudioFormat = AudioFormat("opus")
     sample_rate: int | None = None
     speed: float = 1.0
     seed: int | None = None
@@ -92,15 +93,18 @@ class Started:
     context: str
     number: int  # what audio messages call this context
     voice: str
-    format: str
-    sample_rate: int
+    format: str  # the codec's name
+    sample_rate: int  # the model's
     seed: int
-    pre_skip: int  # samples to drop at the beginning, at the rate the format is decoded at (Opus at 32 kHz: 48 000)
+    pre_skip: int  # samples to drop at the beginning, at the rate of the encoded sound (Opus at 32 kHz: 48 000)
 
 
 @dataclass(frozen=True)
 class Audio:
-    """A piece of encoded sound.  `pts` and `duration` count samples of speech: Opus' pre-skip is not in them."""
+    """A piece of encoded sound.  `pts` and `duration` count samples of speech: what the codec adds is not in them.
+
+    A first piece may be lead-in alone, of duration 0.
+    """
 
     context: str
     number: int

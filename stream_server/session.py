@@ -103,7 +103,7 @@ class Session:
                 context,
                 number,
                 self._controls.voice,
-                settings.format,
+                settings.format.codec,
                 self._controls.sample_rate,
                 self._controls.seed,
                 self._encoder.pre_skip,
@@ -194,11 +194,13 @@ class Session:
 
     def _took(self, audio: Audio) -> None:
         now = self._clock()
+        self._first_sent = self._first_sent or now
+        if not audio.duration:  # a codec's lead-in: nothing to play yet
+            return
         dry_since = self._playback.ends_at() if self._playback.has_begun else now
         if self._playback.took(audio.pts + audio.duration, now) and self._was_to_be_spoken(dry_since):
             self._underruns += 1
         self._sent = audio.pts + audio.duration
-        self._first_sent = self._first_sent or now
         self._owed += audio.duration
         if self._sequence is not None and self._owed >= GRANT_S * self._controls.sample_rate:
             self._engine.credit(self._sequence, self._owed)

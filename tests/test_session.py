@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats, WordStart
 from stream_server.errors import ProtocolError, TextTooLong
 from stream_server.events import Audio, Cancelled, Done, Event, Failed, Flushed, Mark, Settings, Started
@@ -100,7 +101,7 @@ class Clock:
 
 def make(engine: FakeEngine, clock: Clock | None = None, **limits: Any) -> Session:
     engine.clock = clock or Clock()
-    settings = Settings(format="pcm_s16le", seed=1)
+    settings = Settings(format=AudioFormat("pcm_s16le"), seed=1)
     session = Session("a", 1, settings, engine, Limits(**limits), engine.clock, lambda: None)  # type: ignore[arg-type]
     assert isinstance(session.next_event(), Started)
     return session

@@ -1,34 +1,39 @@
-"""Speech → the bytes a listener asked for: format name → encoder.  Ten lines a format, all of them here.
+"""Speech → the bytes a listener asked for: which codec is made how, and one encoder around whichever it is.
 
 An encoder lives as long as its context and runs through the borders of sentences.  Chunks' `pts` and `duration` count
-samples of speech at the context's rate and never the codec's own lead-in or padding, so durations always sum to what
+samples of speech at the model's rate and never the codec's own lead-in or padding, so durations always sum to what
 was encoded.  Knows nothing of wire messages, listeners or time on the wall.
 """
 
-import struct
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
-import soxr
 
-from stream_server.audio.opus import RATES, OpusEncoder
-from stream_server.audio.pcm import Float, Int16, Reframer, to_int16
-from stream_server.errors import UnsupportedFormat
-
-BLOCKS_PER_SECOND = 50  # of raw PCM: 20 ms each, as Opus
+from stream_server.audio import raw
+from stream_server.audio.av_codecs import AacCoder, FlacCoder
+from stream_server.audio.coder import Coder, Piece
+from stream_server.audio.format import CODECS, AudioFormat
+from stream_server.audio.mp3 import Mp3Coder
+from stream_server.audio.ogg import OggOpus
+from stream_server.audio.packets import CONTAINER_FRAME, ContainedOpus, Container, OpusCoder
+from stream_server.audio.pcm import Float, Reframer
+from stream_server.audio.raw import RawCoder, wav_header
+from stream_server.audio.resample import Resampler
+from stream_server.audio.webm import WebmOpus
 
 
 @dataclass(frozen=True)
 class Chunk:
     data: bytes
     pts: int
-    duration: int
+    duration: int  # 0 where the bytes hold no speech yet, only the codec's lead-in
 
 
 class Encoder(Protocol):
-    #: Samples to drop at the very beginning, at the rate they are decoded at: the context's own, or 48 000 for Opus
-    #: where that is none of its rates (32 000).
+    #: Samples to drop at the very beginning, at the rate they are decoded at: that of the encoded sound.
     pre_skip: int
 
     def encode(self, pcm: Float) -> list[Chunk]:
@@ -40,121 +45,92 @@ class Encoder(Protocol):
         ...
 
 
-class PcmEncoder:
-    """Little-endian int16 and nothing else."""
+class StreamEncoder:
+    """Resample, cut into the coder's blocks, encode, gather.
 
-    pre_skip = 0
-
-    def __init__(self, sample_rate: int) -> None:
-        self._blocks = Reframer(sample_rate // BLOCKS_PER_SECOND, np.int16)
-        self._pts = 0
-
-    def encode(self, pcm: Float) -> list[Chunk]:
-        return [self._chunk(block) for block in self._blocks.push(to_int16(pcm))]
-
-    def finish(self) -> list[Chunk]:
-        tail, length = self._blocks.flush()
-        return [self._chunk(tail[:length])] if length else []
-
-    def _chunk(self, pcm: Int16) -> Chunk:
-        chunk = Chunk(pcm.astype("<i2").tobytes(), self._pts, len(pcm))
-        self._pts += len(pcm)
-        return chunk
-
-
-class WavEncoder(PcmEncoder):
-    """The same after a header that says "unknown length"; it travels in the first chunk."""
-
-    def __init__(self, sample_rate: int) -> None:
-        super().__init__(sample_rate)
-        self._header = wav_header(sample_rate)
-
-    def encode(self, pcm: Float) -> list[Chunk]:
-        return self._headed(super().encode(pcm))
-
-    def finish(self) -> list[Chunk]:
-        chunks = super().finish()
-        if not chunks and self._header:  # not one sample was said: still a valid file
-            chunks = [Chunk(b"", 0, 0)]
-        return self._headed(chunks)
-
-    def _headed(self, chunks: list[Chunk]) -> list[Chunk]:
-        if chunks:
-            chunks[0] = replace(chunks[0], data=self._header + chunks[0].data)
-            self._header = b""
-        return chunks
-
-
-class OpusStreamEncoder:
-    """Opus packets of 20 ms.
-
-    What a decoder gives out is late by the codec's lookahead, so the first packet holds that much less speech
-    (324 of its 480 samples at 24 kHz) and `finish` pushes the last speech out with silence.  A rate that Opus does not
-    know goes in at 48 kHz: soxr's LQ because it holds back 10 ms where HQ holds 18, and a voice has nothing for HQ.
+    The first chunk goes as soon as there are bytes.  Each later one holds `gather` samples, as decoded, at least; with
+    0 it is one piece of the coder's.
     """
 
-    def __init__(self, sample_rate: int) -> None:
-        self._rate = sample_rate
-        self._opus_rate = sample_rate if sample_rate in RATES else max(RATES)
-        self._resampler = self._new_resampler() if self._opus_rate != sample_rate else None
-        self._encoder = OpusEncoder(self._opus_rate)
-        self._frames = Reframer(self._encoder.frame, np.int16)
-        self._fed = 0  # samples of speech, at the context's rate
-        self._packets = 0
+    def __init__(self, coder: Coder, sample_rate: int, rate: int, gather: int) -> None:
+        self.pre_skip = coder.pre_skip
+        self._coder = coder
+        self._model_rate, self._rate = sample_rate, rate
+        self._gather = gather
+        self._resampler = Resampler(sample_rate, rate)
+        self._blocks = Reframer(coder.block, np.float32)
+        self._fed = 0  # samples of speech, at the model's rate
         self._pts = 0
-        self.pre_skip = self._encoder.lookahead
+        self._decoded = 0  # samples a decoder gives out of all pieces so far
+        self._waiting: list[bytes] = []
+        self._due = 0  # `_decoded` at which what waits goes out
 
     def encode(self, pcm: Float) -> list[Chunk]:
         self._fed += len(pcm)
-        return self._packed(self._resampled(pcm))
+        return self._encoded(self._resampler.push(pcm))
 
     def finish(self) -> list[Chunk]:
-        chunks = self._packed(self._resampled(np.zeros(0, np.float32), last=True))
-        silence = np.zeros(self._encoder.frame, np.float32)
-        while self._pts < self._fed:
-            chunks += self._packed(silence)
+        chunks = self._encoded(self._resampler.flush())
+        tail, length = self._blocks.flush()
+        chunks += self._gathered(self._coder.finish(tail[:length]))
+        return [*chunks, self._chunk()] if self._waiting else chunks
+
+    def _encoded(self, pcm: Float) -> list[Chunk]:
+        return [chunk for block in self._blocks.push(pcm) for chunk in self._gathered(self._coder.encode(block))]
+
+    def _gathered(self, pieces: list[Piece]) -> list[Chunk]:
+        chunks = []
+        for piece in pieces:
+            self._waiting.append(piece.data)
+            self._decoded += piece.decoded
+            if self._decoded >= self._due:
+                chunks.append(self._chunk())
         return chunks
 
-    def _new_resampler(self) -> soxr.ResampleStream:
-        return soxr.ResampleStream(self._rate, self._opus_rate, 1, dtype="float32", quality="LQ")
-
-    def _resampled(self, pcm: Float, last: bool = False) -> Float:
-        if self._resampler is None:
-            return pcm
-        resampled: Float = self._resampler.resample_chunk(pcm, last=last)
-        return resampled
-
-    def _packed(self, pcm: Float) -> list[Chunk]:
-        return [self._chunk(frame) for frame in self._frames.push(to_int16(pcm))]
-
-    def _chunk(self, frame: Int16) -> Chunk:
-        data = self._encoder.encode(frame)
-        self._packets += 1
+    def _chunk(self) -> Chunk:
+        """All that waits; its speech is what a decoder can give now and could not before."""
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self._due = self._decoded + self._gather
         start, self._pts = self._pts, min(self._decodable(), self._fed)
         return Chunk(data, start, self._pts - start)
 
     def _decodable(self) -> int:
-        """Samples of speech, at the context's rate, that a decoder has once it has all packets so far."""
-        decoded = self._packets * self._encoder.frame - self._encoder.lookahead
-        return max(0, decoded) * self._rate // self._opus_rate
+        """Samples of speech, at the model's rate."""
+        return max(0, self._decoded - self._coder.lead) * self._model_rate // self._rate
 
 
-def wav_header(sample_rate: int) -> bytes:
-    """44 bytes, mono int16; sizes are all ones, as players expect of a stream."""
-    unknown = 0xFFFF_FFFF
-    layout = (b"RIFF", unknown, b"WAVE", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16, b"data", unknown)
-    return struct.pack("<4sI4s4sIHHIIHH4sI", *layout)
+def contained(container: Callable[[int, int], Container], rate: int, bit_rate: int) -> ContainedOpus:
+    opus = OpusCoder(rate, bit_rate)
+    return ContainedOpus(opus, container(rate, opus.lead * CONTAINER_FRAME // opus.block))
 
 
-_ENCODERS: dict[str, type[OpusStreamEncoder] | type[PcmEncoder]] = {
-    "opus": OpusStreamEncoder,
-    "pcm_s16le": PcmEncoder,
-    "wav": WavEncoder,
-}
-FORMATS = tuple(_ENCODERS)
+LOSSY: dict[str, Callable[[int, int], Coder]] = {
+    "opus": OpusCoder,
+    "ogg_opus": partial(contained, OggOpus),
+    "webm": partial(contained, WebmOpus),
+    "mp3": Mp3Coder,
+    "aac": AacCoder,
+}  # of a rate and a bit rate
+LOSSLESS: dict[str, Callable[[int], Coder]] = {
+    "pcm_s16le": lambda rate: RawCoder(rate, raw.s16le),
+    "pcm_f32le": lambda rate: RawCoder(rate, raw.f32le),
+    "wav": lambda rate: RawCoder(rate, raw.s16le, wav_header(rate)),
+    "flac": FlacCoder,
+    "mulaw": lambda rate: RawCoder(rate, raw.mulaw),
+    "alaw": lambda rate: RawCoder(rate, raw.alaw),
+}  # of a rate
 
 
-def make_encoder(format: str, sample_rate: int) -> Encoder:
-    if format not in _ENCODERS:
-        raise UnsupportedFormat("no such format here", field="format", limit=", ".join(FORMATS))
-    return _ENCODERS[format](sample_rate)
+def make_encoder(format: AudioFormat, sample_rate: int) -> Encoder:
+    """`sample_rate` is the model's: what goes in, and what positions are counted at."""
+    rate = format.rate_from(sample_rate)
+    gather = 0 if format.codec == "opus" else round(format.chunk_s * rate)  # bare packets have nothing to part them
+    return StreamEncoder(_make_coder(format, rate), sample_rate, rate, gather)
+
+
+def _make_coder(format: AudioFormat, rate: int) -> Coder:
+    bit_rates = CODECS[format.codec].bit_rates
+    if bit_rates is None:
+        return LOSSLESS[format.codec](rate)
+    return LOSSY[format.codec](rate, format.bit_rate or bit_rates.default)

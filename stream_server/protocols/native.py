@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
+from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import ModelSpec
 from stream_server.errors import InvalidSetting, MessageTooLarge, ProtocolError, StreamServerError
 from stream_server.events import (
@@ -71,7 +72,9 @@ class _Named(Message):
 class _Start(_Named):
     type: Literal["start"]
     voice: str | None = None
-    format: str = Settings.format
+    format: str = Settings.format.codec
+    output_rate: int | None = None
+    bit_rate: int | None = None
     sample_rate: int | None = None
     speed: Speed = Settings.speed
     seed: Seed | None = None
@@ -81,7 +84,16 @@ class _Start(_Named):
     paced: bool = Settings.paced
 
     def command(self) -> Command:
-        return Start(self.context, Settings(**self.model_dump(exclude={"type", "context"})))
+        plain = self.model_dump(exclude={"type", "context", "format", "output_rate", "bit_rate"})
+        return Start(self.context, Settings(format=self._audio_format(), **plain))
+
+    def _audio_format(self) -> AudioFormat:
+        """Its rate is called `output_rate` here: `sample_rate` is the model's."""
+        try:
+            return AudioFormat(self.format, self.output_rate, self.bit_rate)
+        except InvalidSetting as error:
+            field = "output_rate" if error.field == "sample_rate" else error.field
+            raise InvalidSetting(error.message, field=field, limit=error.limit) from None
 
 
 class _Text(_Named):

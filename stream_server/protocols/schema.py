@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stream_server.audio.encoders import FORMATS
 from stream_server.engine.messages import ModelSpec
-from stream_server.errors import ClientError, InvalidSetting, ProtocolError, UnknownVoice, UnsupportedFormat
+from stream_server.errors import ClientError, InvalidSetting, ProtocolError, UnknownVoice
 from stream_server.events import Settings
 
 Speed = Annotated[float, Field(ge=0.5, le=2.0)]
@@ -65,8 +64,6 @@ def check_settings(settings: Settings, spec: ModelSpec, uncached: bool = True) -
     if settings.sample_rate is not None and settings.sample_rate not in spec.sample_rates:
         choices = ", ".join(map(str, spec.sample_rates))
         raise InvalidSetting("no such sample rate here", field="sample_rate", limit=choices)
-    if settings.format not in FORMATS:
-        raise UnsupportedFormat("no such format here", field="format", limit=", ".join(FORMATS))
 
 
 def _unknown_type(bounds: dict[str, Any]) -> ProtocolError:

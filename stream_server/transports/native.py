@@ -4,7 +4,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
-from stream_server.audio.encoders import FORMATS
+from stream_server.audio.format import FORMATS
 from stream_server.errors import ProtocolError, StreamServerError
 from stream_server.protocols.native import NAME, Native
 from stream_server.transports.house import House

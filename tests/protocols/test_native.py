@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_server import errors, events
-from stream_server.audio.encoders import FORMATS
+from stream_server.audio.format import FORMATS, RATES, AudioFormat
 from stream_server.engine.messages import ModelSpec
 from stream_server.errors import (
     ClientError,
@@ -51,7 +51,7 @@ SPEC = ModelSpec("lark", ("kathleen", "slt"), (24_000, 32_000), 25.0, 1_000, Tru
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 SECRET = "mothers-maiden-name"
 
-EVERYTHING = Settings("slt", "wav", 32_000, 1.5, 7, 0.0, 1, False)
+EVERYTHING = Settings("slt", AudioFormat("wav"), 32_000, 1.5, 7, 0.0, 1, False)
 
 COMMANDS: list[tuple[str, Command]] = [
     ('{"type":"start","context":"a"}', Start("a", Settings())),
@@ -61,6 +61,10 @@ COMMANDS: list[tuple[str, Command]] = [
         Start("a", EVERYTHING),
     ),
     ('{"type":"start","context":"a","voice":null,"seed":null,"speed":1}', Start("a", Settings())),
+    (
+        '{"type":"start","context":"a","format":"mp3","output_rate":22050,"bit_rate":32000}',
+        Start("a", Settings(format=AudioFormat("mp3", 22_050, 32_000))),
+    ),
     ('{"type":"text","context":"a","text":"Hello "}', PushText("a", "Hello ")),
     ('{"type":"text","context":"ä\\u00e4","text":"\\ud83d\\ude00"}', PushText("ää", "😀")),
     ('{"type":"flush","context":"a"}', Flush("a")),
@@ -132,7 +136,8 @@ def test_audio_byte_by_byte() -> None:
 def test_hello_says_what_there_is() -> None:
     assert hello(SPEC, Limits(message_bytes=1_000), FORMATS) == (
         '{"type":"hello","protocol":"stream-server.v1","model":"lark","voices":["kathleen","slt"],'
-        '"formats":["opus","pcm_s16le","wav"],"sample_rates":[24000,32000],"limits":{"message_bytes":1000,'
+        '"formats":["opus","ogg_opus","webm","pcm_s16le","pcm_f32le","wav","mp3","flac","aac","mulaw","alaw"],'
+        '"sample_rates":[24000,32000],"limits":{"message_bytes":1000,'
         '"text_chars_per_context":100000,"context_name_chars":64,"contexts_per_connection":16,"pending_flushes":64,"idle_timeout_s":120.0,'
         '"slow_reader_s":10.0,"lead_s":2.0,"unsent_s":4.0}}'
     )
@@ -171,6 +176,8 @@ def test_hello_says_what_there_is() -> None:
         (of_start(use_cache=1), "use_cache"),
         (of_start(seed=False), "seed"),
         (of_start(sped=1), "sped"),
+        (of_start(output_rate="22050"), "output_rate"),
+        (of_start(bit_rate=64_000.0), "bit_rate"),
         ('{"type":"text","context":"a","text":"\\ud800"}', None),
         ('{"type":"text","context":"a","text":"\ud800"}', None),
         ("[" * 30_000, None),
@@ -188,6 +195,10 @@ def test_malformed_messages(message: str | bytes, field: str | None) -> None:
 @pytest.mark.parametrize(
     ("message", "field", "limit"),
     [
+        (of_start(format="mp3", output_rate=22_051), "output_rate", ", ".join(map(str, RATES))),
+        (of_start(format="mp3", bit_rate=31_999), "bit_rate", 32_000),
+        (of_start(format="aac", bit_rate=256_001), "bit_rate", 256_000),
+        (of_start(format="wav", bit_rate=64_000), "bit_rate", "opus, ogg_opus, webm, mp3, aac"),
         (of_start(speed=0.49), "speed", 0.5),
         (of_start(speed=2.01), "speed", 2),
         (of_start(speed=float("nan")), "speed", None),
@@ -204,7 +215,7 @@ def test_malformed_messages(message: str | bytes, field: str | None) -> None:
         ('{"type":"cancel","context":"a","played":-1}', "played", 0),
     ],
 )
-def test_values_out_of_range(message: str, field: str, limit: float | None) -> None:
+def test_values_out_of_range(message: str, field: str, limit: float | str | None) -> None:
     error = refused(message)
     assert (type(error), error.field, error.limit) == (InvalidSetting, field, limit)
 
@@ -212,6 +223,12 @@ def test_values_out_of_range(message: str, field: str, limit: float | None) -> N
 @pytest.mark.parametrize("message", [of_start(seed=2**63 - 1), of_start(speed=2), of_start(context="a" * 64)])
 def test_values_just_in_range(message: str) -> None:
     assert isinstance(parse(message), Start)
+
+
+def test_a_format_there_is_not() -> None:
+    error = refused(of_start(format=SECRET))
+    assert (type(error), error.field, error.limit) == (UnsupportedFormat, "format", ", ".join(FORMATS))
+    assert SECRET not in error.message
 
 
 def test_an_unknown_type_is_told_the_types_there_are() -> None:
@@ -270,7 +287,9 @@ def test_whom_a_refused_message_concerns(message: str | bytes, context: str | No
 # Settings against the model.
 
 
-@pytest.mark.parametrize("asked", [Settings(), Settings(voice="kathleen", sample_rate=32_000, format="wav")])
+@pytest.mark.parametrize(
+    "asked", [Settings(), Settings(voice="kathleen", sample_rate=32_000, format=AudioFormat("wav"))]
+)
 def test_settings_the_model_has(asked: Settings) -> None:
     check_settings(asked, SPEC)
 
@@ -280,7 +299,6 @@ def test_settings_the_model_has(asked: Settings) -> None:
     [
         (Settings(voice="nobody"), UnknownVoice, "voice", "kathleen, slt"),
         (Settings(sample_rate=44_100), InvalidSetting, "sample_rate", "24000, 32000"),
-        (Settings(format="mp3"), UnsupportedFormat, "format", "opus, pcm_s16le, wav"),
     ],
 )
 def test_settings_the_model_has_not(asked: Settings, kind: type[ClientError], field: str, limit: str) -> None:
@@ -291,7 +309,9 @@ def test_settings_the_model_has_not(asked: Settings, kind: type[ClientError], fi
 
 # Fuzz: only documented errors escape.
 
-NAMES = st.sampled_from([field.name for field in fields(Settings)] + ["type", "context", "text", "played", "x"])
+NAMES = st.sampled_from(
+    [field.name for field in fields(Settings)] + ["output_rate", "bit_rate", "type", "context", "text", "played", "x"]
+)
 TYPES = st.sampled_from(["start", "text", "flush", "end", "cancel", "played", "speed"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=[]))
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3))
@@ -303,7 +323,7 @@ TEXTS = st.builds(json.dumps, OBJECTS | VALUES, ensure_ascii=st.booleans())
 @given(message=TEXTS | st.text(st.characters(exclude_categories=[])) | st.binary())
 def test_anything_is_a_command_or_a_documented_error(message: str | bytes) -> None:
     context = context_of(message)
-    with suppress(ProtocolError, InvalidSetting):
+    with suppress(ProtocolError, InvalidSetting, UnsupportedFormat):
         command = parse(message)
         assert isinstance(command, Command)
         assert command.context == context
@@ -314,7 +334,7 @@ def test_anything_is_a_command_or_a_documented_error(message: str | bytes) -> No
 def test_damaged_messages(message: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(message) - 1))
     damaged = message[:at] + data.draw(st.characters(exclude_categories=[]) | st.just("")) + message[at + 1 :]
-    with suppress(ProtocolError, InvalidSetting):
+    with suppress(ProtocolError, InvalidSetting, UnsupportedFormat):
         parse(damaged)
 
 
