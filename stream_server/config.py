@@ -70,7 +70,8 @@ def load_config(path: Path | None = None, **flags: Any) -> ServerConfig:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{key}: {first['msg']}", field=key) from None
-    config = ServerConfig.model_construct(**dict(found))  # a plain one, which a new process can be given
+    fields = {name: getattr(found, name) for name in ServerConfig.model_fields}
+    config = ServerConfig.model_construct(**fields)  # a plain one, which a new process can be given
     check_doors(config)
     return config
 
