@@ -7,7 +7,7 @@ text.
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream_server.engine.messages import ModelSpec
 from stream_server.errors import ClientError, InvalidSetting, ProtocolError, UnknownVoice
@@ -26,6 +26,7 @@ _BOUNDS = {
     "string_too_short": "min_length",
     "string_too_long": "max_length",
     "finite_number": "",
+    "literal_error": "expected",
 }
 
 
@@ -33,6 +34,17 @@ class Message(BaseModel):
     """Surplus fields and near misses ("1" or true for 1) are errors; so are NaN and Infinity."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class Foreign(BaseModel):
+    """What other people's clients send: unknown fields are passed over, and null is as good as absent."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_nulls(cls, sent: Any) -> Any:
+        return {name: value for name, value in sent.items() if value is not None} if isinstance(sent, dict) else sent
 
 
 def refusal(error: ValidationError) -> ClientError:

@@ -1,17 +1,52 @@
-"""The ASGI application: routes and nothing else."""
+"""The ASGI application: routes, what is said where there is none, and what every HTTP answer has around it."""
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
-from stream_server.transports import native
+from stream_server.errors import StreamServerError, UnknownPath, WrongMethod
+from stream_server.transports import models, native, openai, openapi
+from stream_server.transports.cors import Cors
 from stream_server.transports.house import House
+from stream_server.transports.request_id import RequestId
+from stream_server.transports.surface import Renderer
+
+OPERATIONS = (*openai.OPERATIONS,)
+RENDERERS: tuple[tuple[str, Renderer], ...] = (
+    *((path, openai.error) for path in openai.PATHS),
+)  # what a path begins with → the form in which its errors are told; the native one elsewhere
 
 
-def make_app(house: House) -> Starlette:
-    return Starlette(routes=[*operations(house), *native.routes(house)])
+def make_app(house: House) -> ASGIApp:
+    surfaces = (*native.routes(house), *models.routes(house), *openai.routes(house))
+    app = Starlette(
+        routes=[*operations(house), *openapi.routes(OPERATIONS), *surfaces],
+        exception_handlers={HTTPException: nowhere, Exception: broken},
+    )
+    return RequestId(Cors(app, house.guard))
+
+
+async def nowhere(request: Request, refusal: Exception) -> Response:
+    """Starlette found no route, or none for that method."""
+    assert isinstance(refusal, HTTPException)
+    error: StreamServerError = UnknownPath("nothing is served here", field="path")
+    if refusal.status_code == 405:
+        error = WrongMethod("not by this method", field="method", limit=(refusal.headers or {}).get("Allow"))
+    answer = renderer_of(request)(error)
+    answer.headers.update(refusal.headers or {})
+    return answer
+
+
+async def broken(request: Request, defect: Exception) -> Response:
+    return renderer_of(request)(StreamServerError("something broke in the server"))
+
+
+def renderer_of(request: Request) -> Renderer:
+    return next((render for path, render in RENDERERS if request.url.path.startswith(path)), native.error)
 
 
 def operations(house: House) -> list[BaseRoute]:

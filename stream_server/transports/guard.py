@@ -37,13 +37,14 @@ class Guard:
 
     def allows(self, origin: str, host: str) -> bool:
         """Our own pages, those of this machine, those the operator named."""
-        parts = urlsplit(origin)
-        return (
-            "*" in self.origins
-            or origin in self.origins
-            or parts.netloc == host
-            or (parts.hostname in LOOPBACK and parts.scheme in ("http", "https"))
-        )
+        if "*" in self.origins or origin in self.origins:
+            return True
+        try:
+            parts = urlsplit(origin)
+            name = parts.hostname
+        except ValueError:  # a browser writes no such origin
+            return False
+        return parts.scheme in ("http", "https") and (name in LOOPBACK or (name is not None and parts.netloc == host))
 
     def knows(self, *keys: str) -> bool:
         """Whether one of the keys opens this server; compared in constant time."""
