@@ -58,6 +58,11 @@ def presented(connection: HTTPConnection) -> Iterator[str]:
     authorization = connection.headers.get("authorization", "")
     for scheme in SCHEMES:
         if authorization.lower().startswith(scheme):
-            yield authorization[len(scheme) :].strip()
-    yield from (connection.headers[name] for name in HEADERS if name in connection.headers)
+            yield lettered(authorization[len(scheme) :].strip())
+    yield from (lettered(connection.headers[name]) for name in HEADERS if name in connection.headers)
     yield from (connection.query_params[name] for name in PARAMETERS if name in connection.query_params)
+
+
+def lettered(value: str) -> str:
+    """A header's bytes, which come one a character, as the UTF-8 that a key is written in."""
+    return value.encode("latin-1").decode("utf-8", "replace")
