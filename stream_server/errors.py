@@ -8,6 +8,9 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 │   ├── InvalidSetting            a known field with a value out of range
 │   ├── InvalidPronunciation      an inline phone the voice does not have
 │   ├── UnknownVoice
+│   ├── UnknownModel
+│   ├── UnknownPath               nothing is served there
+│   ├── WrongMethod               it is, but not by that HTTP method
 │   ├── UnsupportedFormat
 │   ├── TooManyContexts
 │   ├── Unauthorized              no key, or one that does not open this server
@@ -84,6 +87,22 @@ class UnknownVoice(ClientError):
     code = "unknown_voice"
     http_status = 404
     ws_code = 4404
+
+
+class UnknownModel(ClientError):
+    code = "unknown_model"
+    http_status = 404
+    ws_code = 4404
+
+
+class UnknownPath(ClientError):
+    code = "unknown_path"
+    http_status = 404
+
+
+class WrongMethod(ClientError):
+    code = "wrong_method"
+    http_status = 405
 
 
 class UnsupportedFormat(ClientError):

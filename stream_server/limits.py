@@ -11,6 +11,7 @@ from dataclasses import dataclass
 class Limits:
     # One message or context: past these it is refused.
     message_bytes: int = 65_536
+    body_bytes: int = 1 << 20  # of an HTTP request
     text_chars_per_context: int = 100_000
     context_name_chars: int = 64
     pending_flushes: int = 64  # of one context, not yet spoken

@@ -107,3 +107,58 @@ def test_a_wrong_setting_is_named(text: str, key: str, tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         load_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("host = '0.0.0.0'", "host"),
+        ("host = '192.168.1.2'", "host"),
+        ("host = '::'", "host"),
+        ("keys = ['']", "keys"),
+        ("host = '0.0.0.0'\nkeys = ['good', '']", "keys"),
+        ("keys = 'good'", "keys"),
+        ("tls_cert = 'CERT'", "tls_cert"),
+        ("tls_key = 'KEY'", "tls_cert"),
+        ("tls_cert = 'none.pem'\ntls_key = 'KEY'", "tls_cert"),
+        ("tls_cert = 'CERT'\ntls_key = 'none.pem'", "tls_key"),
+    ],
+)
+def test_a_door_left_open_or_without_its_key_is_named(text: str, field: str, tmp_path: Path) -> None:
+    for name in ("CERT", "KEY"):
+        (tmp_path / name).write_text("")
+        text = text.replace(name, str(tmp_path / name))
+    file = tmp_path / "server.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "host = 'localhost'",
+        "host = '::1'",
+        "host = '0.0.0.0'\nkeys = ['good']",
+        "host = '0.0.0.0'\ninsecure = true",
+        "tls_cert = 'CERT'\ntls_key = 'KEY'",
+    ],
+)
+def test_a_door_that_is_meant_to_be_open_may_be(text: str, tmp_path: Path) -> None:
+    for name in ("CERT", "KEY"):
+        (tmp_path / name).write_text("")
+        text = text.replace(name, str(tmp_path / name))
+    file = tmp_path / "server.toml"
+    file.write_text(text)
+    load_config(file)
+
+
+def test_keys_and_origins_come_from_flags_and_environment_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text("keys = ['from file']\norigins = ['https://a.example']\n[voices]\nanna = 'slt'\n")
+    assert load_config(file).voices == {"anna": "slt"}
+    monkeypatch.setenv("STREAM_SERVER_KEYS", '["from environment"]')
+    assert load_config(file).keys == ("from environment",)
+    config = load_config(file, keys=("from", "flags"), host="0.0.0.0")
+    assert (config.keys, config.origins, config.host) == (("from", "flags"), ("https://a.example",), "0.0.0.0")

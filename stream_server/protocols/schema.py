@@ -26,6 +26,7 @@ _BOUNDS = {
     "string_too_short": "min_length",
     "string_too_long": "max_length",
     "finite_number": "",
+    "literal_error": "expected",
 }
 
 
@@ -36,16 +37,14 @@ class Message(BaseModel):
 
 
 class Foreign(BaseModel):
-    """A message of somebody else's protocol: fields we do not know are passed over, and null is absent."""
+    """What other people's clients send: unknown fields are passed over, and null is as good as absent."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, fields: Any) -> Any:
-        return (
-            {name: value for name, value in fields.items() if value is not None} if isinstance(fields, dict) else fields
-        )
+    def without_nulls(cls, sent: Any) -> Any:
+        return {name: value for name, value in sent.items() if value is not None} if isinstance(sent, dict) else sent
 
 
 def refusal(error: ValidationError) -> ClientError:

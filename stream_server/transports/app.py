@@ -1,21 +1,59 @@
-"""The ASGI application: routes and nothing else."""
+"""The ASGI application: routes, what is said where there is none, and what every HTTP answer has around it."""
 
 from itertools import chain
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
-from stream_server.transports import cartesia, deepgram, elevenlabs, native, piper
+from stream_server.errors import StreamServerError, UnknownPath, WrongMethod
+from stream_server.transports import cartesia, deepgram, elevenlabs, models, native, openai, openapi, piper
+from stream_server.transports.cors import Cors
 from stream_server.transports.house import House
 from stream_server.transports.page import page_routes
+from stream_server.transports.request_id import RequestId
+from stream_server.transports.surface import Renderer
+
+OPERATIONS = (*openai.OPERATIONS,)
+PROTOCOLS = (native, models, openai, elevenlabs, cartesia, deepgram, piper)
+RENDERERS: tuple[tuple[str, Renderer], ...] = (
+    *((path, openai.error) for path in openai.PATHS),
+    *((path, elevenlabs.error) for path in elevenlabs.PATHS),
+    *((path, cartesia.error) for path in cartesia.PATHS),
+    *((path, deepgram.error) for path in deepgram.PATHS),
+)  # what a path begins with → the form in which its errors are told; the native one elsewhere
 
 
-def make_app(house: House) -> Starlette:
-    spoken = [protocol.routes(house) for protocol in (native, elevenlabs, cartesia, deepgram, piper)]
-    return Starlette(routes=[*operations(house), *chain.from_iterable(spoken), *page_routes()])
+def make_app(house: House) -> ASGIApp:
+    spoken = chain.from_iterable(protocol.routes(house) for protocol in PROTOCOLS)
+    app = Starlette(
+        routes=[*operations(house), *openapi.routes(OPERATIONS), *spoken, *page_routes()],
+        exception_handlers={HTTPException: nowhere, Exception: broken},
+    )
+    return RequestId(Cors(app, house.guard))
+
+
+async def nowhere(request: Request, refusal: Exception) -> Response:
+    """Starlette found no route, or none for that method."""
+    assert isinstance(refusal, HTTPException)
+    error: StreamServerError = UnknownPath("nothing is served here", field="path")
+    if refusal.status_code == 405:
+        error = WrongMethod("not by this method", field="method", limit=(refusal.headers or {}).get("Allow"))
+    answer = renderer_of(request)(error)
+    answer.headers.update(refusal.headers or {})
+    return answer
+
+
+async def broken(request: Request, defect: Exception) -> Response:
+    return renderer_of(request)(StreamServerError("something broke in the server"))
+
+
+def renderer_of(request: Request) -> Renderer:
+    return next((render for path, render in RENDERERS if request.url.path.startswith(path)), native.error)
 
 
 def operations(house: House) -> list[BaseRoute]:

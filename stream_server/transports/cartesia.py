@@ -15,6 +15,7 @@ from stream_server.transports.house import House
 from stream_server.transports.surface import body_of, http_route, retry_header, socket_route
 from stream_server.transports.utterance import speak
 
+PATHS = ("/tts",)  # under them errors are told in this protocol's form
 Pieces = Callable[[Event], bytes]
 
 

@@ -14,6 +14,8 @@ from stream_server.transports.house import House
 from stream_server.transports.surface import body_of, http_route, retry_header, socket_route
 from stream_server.transports.utterance import speak
 
+PATHS = ("/v1/speak",)  # under them errors are told in this protocol's form
+
 
 def routes(house: House) -> list[BaseRoute]:
     def dialect(socket: WebSocket) -> Deepgram:

@@ -24,6 +24,7 @@ from stream_server.transports.house import House
 from stream_server.transports.surface import Handler, body_of, http_route, retry_header, socket_route
 from stream_server.transports.utterance import speak
 
+PATHS = ("/v1/text-to-speech", "/v1/voices", "/v2/voices")  # under them errors are told in this protocol's form
 SPEECH = "/v1/text-to-speech/{voice}"
 Pieces = Callable[[Event], bytes]
 
@@ -92,6 +93,10 @@ def choices(house: House) -> list[BaseRoute]:
 
     handlers: dict[str, Handler] = {"/v1/voices": voices, "/v2/voices": voices_page, "/v1/voices/{voice}": voice}
     return [http_route(path, handler, house, error, public=True) for path, handler in handlers.items()]
+
+
+def models(house: House) -> Response:
+    return JSONResponse(http.models(house.engine.spec))
 
 
 def data_of(event: Event) -> bytes:

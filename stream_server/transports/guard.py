@@ -37,13 +37,14 @@ class Guard:
 
     def allows(self, origin: str, host: str) -> bool:
         """Our own pages, those of this machine, those the operator named."""
-        parts = urlsplit(origin)
-        return (
-            "*" in self.origins
-            or origin in self.origins
-            or parts.netloc == host
-            or (parts.hostname in LOOPBACK and parts.scheme in ("http", "https"))
-        )
+        if "*" in self.origins or origin in self.origins:
+            return True
+        try:
+            parts = urlsplit(origin)
+            name = parts.hostname
+        except ValueError:  # a browser writes no such origin
+            return False
+        return parts.scheme in ("http", "https") and (name in LOOPBACK or (name is not None and parts.netloc == host))
 
     def knows(self, *keys: str) -> bool:
         """Whether one of the keys opens this server; compared in constant time."""
@@ -57,6 +58,11 @@ def presented(connection: HTTPConnection) -> Iterator[str]:
     authorization = connection.headers.get("authorization", "")
     for scheme in SCHEMES:
         if authorization.lower().startswith(scheme):
-            yield authorization[len(scheme) :].strip()
-    yield from (connection.headers[name] for name in HEADERS if name in connection.headers)
+            yield lettered(authorization[len(scheme) :].strip())
+    yield from (lettered(connection.headers[name]) for name in HEADERS if name in connection.headers)
     yield from (connection.query_params[name] for name in PARAMETERS if name in connection.query_params)
+
+
+def lettered(value: str) -> str:
+    """A header's bytes, which come one a character, as the UTF-8 that a key is written in."""
+    return value.encode("latin-1").decode("utf-8", "replace")

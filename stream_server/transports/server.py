@@ -5,8 +5,11 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from stream_server.transports.app import make_app
@@ -15,6 +18,28 @@ from stream_server.transports.house import House
 MAX_FRAME = 4 << 20  # bytes the library reads before it closes with 1009; `Limits.message_bytes` answers in words
 LINGER_S = 2.0  # for a peer to read the last words of a connection that is over
 DRAIN_S = 5  # how long open sockets may finish after a signal to stop
+SEND_BUFFER = 1 << 16  # bytes the kernel holds of what a peer has not taken: more would hide that it does not read
+
+
+class HttpProtocol(H11Protocol):
+    """Uvicorn's, but an answer that was cut short is dropped with what a peer leaves unread of it."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._inner: Any = self.app
+        self.app = self._answer
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        cycle = self.cycle  # the next request's may take its place as soon as this one is answered
+        try:
+            await self._inner(scope, receive, send)
+        finally:
+            if not cycle.response_complete:
+                self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -36,6 +61,7 @@ def make_server(
         make_app(house),
         host=host,
         port=port,
+        http=HttpProtocol,
         ws=SocketProtocol,
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,  # Opus does not shrink, and base64 is not what we send

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -12,6 +12,7 @@ from stream_server.errors import EngineDead, MessageTooLarge, Overloaded, Stream
 from stream_server.protocols.dialect import Dialect
 from stream_server.transports.conversation import Conversation
 from stream_server.transports.house import House
+from stream_server.transports.utterance import Gone
 
 log = logging.getLogger(__name__)
 Handler = Callable[[Request], Awaitable[Response]]
@@ -30,6 +31,8 @@ def http_route(
         except StreamServerError as error:
             house.metrics.errors.labels(error.code).inc()
             return render(error)
+        except (ClientDisconnect, Gone):
+            return Response(status_code=499)  # which nobody hears
 
     return Route(path, guarded, methods=list(methods))
 

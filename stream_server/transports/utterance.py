@@ -1,11 +1,13 @@
 """A text spoken for one HTTP answer: its events as they come, its bytes as they are taken.
 
-A peer that hangs up, or takes no bytes for too long, cancels it.  Nothing of the answer is sent before there is sound,
-so that what goes wrong until then has its own status; what goes wrong later cuts the connection.
+A peer that hangs up, or takes no bytes for too long, cancels it; one that plays while it takes has what it was given to
+play before that time begins.  Nothing of the answer is sent before there is sound, so that what goes wrong until then
+has its own status; what goes wrong later cuts the connection.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -14,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from stream_server.errors import StreamServerError, error_of
-from stream_server.events import Audio, Done, Event, Failed, Settings
+from stream_server.events import Audio, Done, Event, Failed, Settings, Started
 from stream_server.transports.house import House
 
 log = logging.getLogger(__name__)
@@ -97,10 +99,15 @@ class SpeechResponse(Response):
 
     async def _speak(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        rate, played_by = 1, time.monotonic()  # when a peer that plays as it takes has played what it was given
         async for event in self._utterance.events():
+            if isinstance(event, Started):
+                rate = event.sample_rate
             if piece := self._pieces(event):
-                async with asyncio.timeout(self._slow_reader_s):
+                async with asyncio.timeout(max(0.0, played_by - time.monotonic()) + self._slow_reader_s):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if isinstance(event, Audio):
+                played_by += event.duration / rate
         await send({"type": "http.response.body", "body": b""})
 
 

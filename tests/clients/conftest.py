@@ -45,11 +45,13 @@ def secure_server(certificate: tuple[Path, Path]) -> Iterator[str]:
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[str]:
+def serving(*options: str, **settings: str) -> Iterator[str]:
+    """settings: of the environment."""
     port = free_port()
     python = os.environ.get("STREAM_SERVER_PYTHON", sys.executable)
     command = [python, "-c", SERVE, "serve", "--port", str(port), "--wyoming-port", "off", *options]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **settings}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         wait_for(port, process)
         yield f"127.0.0.1:{port}"

@@ -1,0 +1,56 @@
+"""The document tells what the server does: every operation is served, every body in it is taken."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from stream_server.transports.app import OPERATIONS
+from stream_server.transports.openapi import document
+from tests.serving import serving_http
+
+
+def references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        found = [node["$ref"]] if "$ref" in node else []
+        return found + [ref for inner in node.values() for ref in references(inner)]
+    return [ref for inner in node for ref in references(inner)] if isinstance(node, list) else []
+
+
+def test_whatever_is_referred_to_is_there() -> None:
+    told = document(OPERATIONS)
+    there = {f"#/components/schemas/{name}" for name in told["components"]["schemas"]}
+    assert references(told) and set(references(told)) <= there
+
+
+def test_fields_ranges_and_errors_are_told() -> None:
+    told = document(OPERATIONS)
+    speech = told["components"]["schemas"]["Speech"]["properties"]
+    assert (speech["speed"]["minimum"], speech["speed"]["maximum"]) == (0.5, 2.0)
+    assert speech["response_format"]["enum"] == ["mp3", "opus", "aac", "flac", "wav", "pcm"]
+    operation = told["paths"]["/v1/audio/speech"]["post"]
+    assert "audio/mpeg" in operation["responses"]["200"]["content"]
+    assert "default" in operation["responses"]
+    assert told["paths"]["/v1/models/{name}"]["get"]["parameters"][0]["name"] == "name"
+
+
+@pytest.mark.asyncio
+async def test_every_operation_is_served_as_told() -> None:
+    async with serving_http() as (url, _), httpx.AsyncClient(base_url=url) as client:
+        told = (await client.get("/openapi.json")).json()
+        for path, methods in told["paths"].items():
+            for method, operation in methods.items():
+                content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+                place = path.replace("{name}", "fake")
+                answer = await client.request(method, place, json=content.get("example"))
+                assert answer.status_code == 200, path
+                assert answer.headers["content-type"] in operation["responses"]["200"]["content"], path
+
+
+@pytest.mark.asyncio
+async def test_the_page_needs_nothing_from_elsewhere() -> None:
+    async with serving_http() as (url, _), httpx.AsyncClient(base_url=url) as client:
+        page = await client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http://" not in page.text and "https://" not in page.text
