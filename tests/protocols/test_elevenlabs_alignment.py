@@ -58,7 +58,7 @@ def spans(told: Told) -> list[tuple[Event, Span]]:
     return [(event, piece.span) for event, piece in pieces if piece is not None and piece.span is not None]
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(utterances())
 def test_every_character_is_told_once_in_order_within_its_sound(told: Told) -> None:
     found = spans(told)
@@ -73,14 +73,14 @@ def test_every_character_is_told_once_in_order_within_its_sound(told: Told) -> N
             assert span.end == event.pts + event.duration
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(utterances())
 def test_a_word_begins_where_it_was_marked(told: Told) -> None:
     starts = [start for _, span in spans(told) for start in span.starts]
     assert [starts[mark.start] for mark in told.marks] == [mark.pts for mark in told.marks]
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(utterances())
 def test_spans_lie_end_to_end_in_whole_milliseconds(told: Told) -> None:
     clock = 0
@@ -95,7 +95,7 @@ def test_spans_lie_end_to_end_in_whole_milliseconds(told: Told) -> None:
         assert clock == 1000 * span.end // RATE
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(utterances(), st.lists(st.integers(0, 60), max_size=4))
 def test_text_may_come_in_pieces(told: Told, cuts: list[int]) -> None:
     whole, cut = Aligner(), Aligner()
@@ -132,7 +132,7 @@ def test_text_with_nothing_to_say_is_told_at_the_end(text: str) -> None:
     assert all(isinstance(event, Done) for event, _ in found)
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(utterances())
 def test_over_http_times_run_on_and_both_forms_say_the_same(told: Told) -> None:
     by_line, at_once = TimedLines(told.text), TimedWhole(told.text)

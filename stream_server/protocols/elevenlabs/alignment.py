@@ -121,5 +121,7 @@ class Aligner:
         if not starts:
             return None
         text = self._text[self._told - len(starts) : self._told]
+        if 0 < self._kept == len(self._text) - self._told:
+            end = min(end, int(self._next))  # where the last character begins
         begin, self._spanned = self._spanned, end
         return Span(text, tuple(starts), begin, end)
