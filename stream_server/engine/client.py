@@ -35,6 +35,7 @@ from stream_server.errors import EngineDead
 from stream_server.text.word import Word
 
 log = logging.getLogger(__name__)
+STARVED = 5  # times as long a silence is borne with where the engine only waits for a processor
 RESTART_S = 3.0  # what a new engine usually takes to load
 
 
@@ -54,6 +55,10 @@ class EngineClient(Protocol):
     async def stop(self) -> None: ...
 
     restarts: bool  # whether `start` may be called again after a death
+
+    def is_running(self) -> bool:
+        """Whether it computes, or waits for a processor to compute on, as far as can be told."""
+        ...
 
     def kill(self) -> None:
         """End it at once, so that `receive` raises; where it cannot be, nothing happens."""
@@ -200,7 +205,10 @@ class Engine:
         return True
 
     async def _watch_life(self) -> None:
-        """An engine that has work and gives no sign of life is dead, whatever its process says."""
+        """An engine that has work and gives no sign of life is dead, whatever its process says.
+
+        On a machine that is busy with other things it may be alive and starved: killing it would not feed it.
+        """
         asked_at: float | None = None
         while self._client.restarts:
             before = time.monotonic()
@@ -213,7 +221,7 @@ class Engine:
                 if now - self._heard_at > self._stall_s / 4:
                     self._send(Ping())
                     asked_at = now
-            elif now - asked_at > self._stall_s:
+            elif now - asked_at > self._stall_s * (STARVED if self._client.is_running() else 1):
                 log.error("engine stalled", extra={"seconds": round(now - self._heard_at, 3)})
                 self._client.kill()
                 asked_at = None

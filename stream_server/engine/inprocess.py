@@ -52,6 +52,9 @@ class InProcessEngine:
             core.put(Stop())
             await asyncio.to_thread(self._thread.join)
 
+    def is_running(self) -> bool:
+        return True  # it cannot be replaced, so nobody acts upon it
+
     def kill(self) -> None:
         """A thread cannot be ended from outside."""
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream_server.engine.messages import Command, Ready, Stop, Tick
@@ -60,6 +61,14 @@ class ProcessEngine:
         if self._dead:
             raise EngineDead("the engine process is gone")
         self._commands.put(command)
+
+    def is_running(self) -> bool:
+        """By Linux's word; elsewhere it cannot be told, and silence is taken for what it looks like."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] == "R"  # the name before it may have spaces
 
     def kill(self) -> None:
         if self._process is not None:

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from stream_server.errors import EngineDead
 from tests.fakes import FakeModel, expected_sound, words
 
 FREE = 1 << 40
+LOOP_AT = 4  # a step behind the first sound
 
 
 def make_core() -> EngineCore:
@@ -131,6 +134,34 @@ async def test_a_lost_engine_is_replaced_and_its_listeners_miss_nothing(blow: si
         os.kill(first, blow)
         assert (await ear.end).reason == "done"
         assert client.pid != first and engine.alive
+        np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
+
+
+def looping_core() -> EngineCore:
+    """Speaks, and then computes for ever on a word it cannot get past."""
+    core = make_core()
+    inner = core.runner.model.decode_step
+
+    def decode_step(slots: list[int], state: Any) -> Any:
+        if core.steps == LOOP_AT:
+            while True:
+                pass
+        return inner(slots, state)
+
+    core.runner.model.decode_step = decode_step  # type: ignore[method-assign]
+    return core
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_computes_and_says_nothing_is_borne_with_for_longer_but_not_for_ever() -> None:
+    client = ProcessEngine(looping_core)
+    async with speaking(client, stall_s=0.2) as (_, ear):
+        first, began = client.pid, time.monotonic()
+        client._make_core = make_core
+        while client.pid == first:
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - began > 0.6
+        assert (await ear.end).reason == "done"
         np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
 
 

@@ -119,7 +119,7 @@ def test_a_context_that_failed_is_told_and_the_rest_of_its_text_passed_over() ->
             say(text="x", output_format={"container": "raw", "encoding": "pcm_s16le", "sample_rate": 7}),
             "invalid_setting",
         ),
-        (say(text="x", output_format={"container": "ogg"}), "protocol_error"),
+        (say(text="x", output_format={"container": "ogg"}), "invalid_setting"),
         (say(text="x", generation_config={"speed": 9}), "invalid_setting"),
         (say(context="c" * 65, text="x"), "invalid_setting"),
         (say(text="x" * 1_000), "message_too_large"),

@@ -121,7 +121,7 @@ BROKEN = [
     (line("synthesize", data={"text": 7}), ProtocolError, "text"),
     (line("synthesize", data={"text": "x", "voice": "slt"}), ProtocolError, "voice"),
     (line("synthesize", data={"text": "x", "voice": {"name": 7}}), ProtocolError, "name"),
-    (line("synthesize", data={"text": "<s>x</s>", "text_format": "ssml"}), ProtocolError, "text_format"),
+    (line("synthesize", data={"text": "<s>x</s>", "text_format": "ssml"}), InvalidSetting, "text_format"),
     (line("synthesize-chunk", data={"text": "x"}), ProtocolError, None),
     (line("synthesize-stop"), ProtocolError, None),
     (START + line("synthesize-chunk"), ProtocolError, "text"),

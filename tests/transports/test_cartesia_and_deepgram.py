@@ -177,7 +177,7 @@ async def test_deepgram_and_piper_by_post() -> None:
         piper = await client.post("/piper", json={"text": "One two.", "voice": "two"})
         await all_free(core)
     assert (spoken.headers["content-type"], len(spoken.content)) == ("audio/pcm", 2 * 2 * WORD)
-    assert (refused.status_code, refused.json()["err_code"]) == (400, "PROTOCOL_ERROR")
+    assert (refused.status_code, refused.json()["err_code"]) == (422, "INVALID_SETTING")
     assert piper.content[:4] == b"RIFF" and len(piper.content) == 44 + 2 * 2 * WORD
 
 
