@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo serve test test-browser lint types check clean setup
+.PHONY: demo serve test test-browser test-clients lint types check clean setup
 
 setup: .venv/.complete
 
@@ -24,6 +24,16 @@ test: .venv/.complete
 test-browser: .venv/.complete  # needs a Chromium: apt-get install chromium
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/client/web
 
+.venv-clients/.complete: tests/clients/requirements.txt
+	@echo "installing other people's clients (about 800 MB) ..."
+	@$(PYTHON) -m venv .venv-clients && .venv-clients/bin/python -m pip -q install -r tests/clients/requirements.txt
+	@touch $@
+
+test-clients: .venv/.complete .venv-clients/.complete
+	@$(BIN)/python -m pytest -q -m clients tests/clients/test_wyoming_client.py
+	@STREAM_SERVER_PYTHON=$(BIN)/python .venv-clients/bin/python -m pytest -q -m clients -W default \
+		--confcutdir tests/clients --ignore tests/clients/test_wyoming_client.py tests/clients
+
 lint: .venv/.complete
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
 
@@ -31,4 +41,4 @@ types: .venv/.complete
 	@$(BIN)/mypy
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-clients .mypy_cache .ruff_cache .pytest_cache
