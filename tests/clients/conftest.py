@@ -10,9 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+# Each test belongs to the environment that has its client's package.
+PACKAGES = {"cartesia", "deepgram", "elevenlabs", "livekit", "openai", "pipecat", "wyoming"}
+collect_ignore = [f"test_{name}_client.py" for name in PACKAGES if find_spec(name) is None]
 
 ROOT = Path(__file__).parents[2]
 SERVE = "import sys; from stream_server.cli import main; sys.argv[0] = 'stream-server'; main()"
