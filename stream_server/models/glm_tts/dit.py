@@ -9,7 +9,7 @@ Shapes: B rows, T frames, C channels.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream_server.errors import ConfigError
+from stream_server.models.glm_tts.names import Shapes, shape_at
 from stream_server.nn.rope import pair_rotation, rotate_pairs
 
 PREFIX = "estimator."
@@ -62,21 +62,17 @@ class DiTShape:
         return 2 * (self.position_kernel // 2)
 
 
-def shape_of(tensors: Mapping[str, Tensor]) -> DiTShape:
-    """Dimensions of a checkpoint's tensors, names with their prefix.  ConfigError names what is missing."""
+def shape_of(shapes: Shapes) -> DiTShape:
+    """Dimensions of a checkpoint from its tensors' shapes, names with their prefix.  ConfigError: one is missing."""
 
     def size(name: str, axis: int) -> int:
-        if PREFIX + name not in tensors:
-            raise ConfigError(f"the flow's checkpoint has no {PREFIX + name}", field=PREFIX + name)
-        return tensors[PREFIX + name].shape[axis]
+        return shape_at(shapes, PREFIX + name)[axis]
 
     width, text, mel = size("proj_out.weight", 1), size("text_emb_layer.text_embed.weight", 1), size("proj_out.bias", 0)
     head_dim = 2 * size("rotary_embed.inv_freq", 0)
-    blocks = numbered(tensors, PREFIX + "text_emb_layer.text_blocks.")
+    blocks = numbered(shapes, PREFIX + "text_emb_layer.text_blocks.")
     first = "text_emb_layer.text_blocks.0."
-    depth = numbered(tensors, PREFIX + "transformer_blocks.")
-    if not depth:
-        raise ConfigError("the flow's checkpoint has no transformer_blocks", field=PREFIX + "transformer_blocks.0")
+    depth = numbered(shapes, PREFIX + "transformer_blocks.")
     return DiTShape(
         mel=mel,
         width=width,
@@ -97,7 +93,7 @@ def shape_of(tensors: Mapping[str, Tensor]) -> DiTShape:
     )
 
 
-def numbered(names: Mapping[str, Tensor], prefix: str) -> int:
+def numbered(names: Shapes, prefix: str) -> int:
     """How many n there are in prefix + "n.…"."""
     found = {name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)}
     return len(found)

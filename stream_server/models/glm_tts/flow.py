@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.dit import NO_TOKEN, PREFIX, DiT, DiTShape, Modulation, shape_of
 from stream_server.models.glm_tts.flow_config import FlowConfig
+from stream_server.models.glm_tts.names import Shapes, compare, own_shapes, shape_at, shapes_of
 
-SPEAKER = "spk_embed_affine_layer."
+SPEAKER = "spk_embed_affine_layer.weight"
 MASK_FRAMES_PER_TOKEN = (12.5, 22050, 256)  # the mask counts as an older model did: token rate, sample rate, hop
 SHORT_BLOCK = 172  # frames; up to here a block looks half its length ahead, beyond it two thirds
 
@@ -136,23 +137,25 @@ def load_flow(config: FlowConfig, tensors: Mapping[str, Tensor], dtype: torch.dt
 
     Only parameters take `dtype`: frequencies stay float32.
     """
-    shape = shape_of(tensors)
-    speaker = tensors[SPEAKER + "weight"].shape[1] if SPEAKER + "weight" in tensors else 0
-    check(config, shape)
-    with torch.device("meta"):
-        wanted = {name: tuple(each.shape) for name, each in Flow(config, shape, speaker).state_dict().items()}
-    compare(wanted, {name: tuple(each.shape) for name, each in tensors.items()})
-    flow = Flow(config, shape, speaker)
+    shapes = shapes_of(tensors)
+    compare(flow_table(config, shapes), shapes)
+    flow = empty_flow(config, shapes)
     flow.load_state_dict({name: each.float() for name, each in tensors.items()})
     for parameter in flow.parameters():
         parameter.data = parameter.data.to(dtype)
     return flow.eval().requires_grad_(False)
 
 
-def flow_names(shape: DiTShape, config: FlowConfig, speaker_channels: int = 0) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a checkpoint of this shape."""
+def flow_table(config: FlowConfig, shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """Every tensor that a checkpoint with these shapes must have: names and shapes, before any of it is read."""
+    check(config, shape_of(shapes))
     with torch.device("meta"):
-        return {n: tuple(each.shape) for n, each in Flow(config, shape, speaker_channels).state_dict().items()}
+        return own_shapes(empty_flow(config, shapes))
+
+
+def empty_flow(config: FlowConfig, shapes: Shapes) -> Flow:
+    speaker = shape_at(shapes, SPEAKER)[1] if config.speaker_concat else 0
+    return Flow(config, shape_of(shapes), speaker)
 
 
 def check(config: FlowConfig, shape: DiTShape) -> None:
@@ -167,14 +170,6 @@ def check(config: FlowConfig, shape: DiTShape) -> None:
             raise ConfigError(f"{key} is {claimed}, the flow's checkpoint has {found}", field=key)
     if shape.text % 2 or shape.head_dim % 2 or shape.text_kernel % 2 == 0 or shape.position_kernel % 2 == 0:
         raise ConfigError("the flow's checkpoint has an odd width or an even kernel", field=PREFIX)
-
-
-def compare(wanted: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]]) -> None:
-    missing, surplus = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    wrong = sorted(name for name in wanted.keys() & found.keys() if tuple(wanted[name]) != tuple(found[name]))
-    for names, what in ((missing, "lacks"), (surplus, "has unknown"), (wrong, "has in another shape")):
-        if names:
-            raise ConfigError(f"the checkpoint {what} {', '.join(names[:5])} ({len(names)})", field=names[0])
 
 
 def visible_lengths(blocks: Sequence[int], frames: int) -> Tensor:

@@ -106,10 +106,11 @@ class FlowStream:
     @torch.inference_mode()
     def voice(self, prompt: Prompt) -> FlowVoice:
         """Computed once a voice.  A mel longer than its tokens loses its end."""
-        prompt = replace(prompt, mel=prompt.mel[: len(prompt.tokens) * self.ratio].float())
+        mel = prompt.mel[: len(prompt.tokens) * self.ratio].to(self.flow.device, torch.float32)
+        prompt = Prompt(prompt.tokens.cpu(), mel, prompt.speaker.to(self.flow.device))
         told = self.flow.told(prompt.speaker, self.steps)
         voice = FlowVoice(prompt, told, self.nothing(), [])
-        if not self.keep:
+        if not (self.keep and len(mel)):
             return voice
         row = Row(voice, REFERENCE_SEED, voice.begin.copy())
         tokens = prompt.tokens.tolist()
@@ -206,9 +207,10 @@ class Window:
         self.x = self.noise(new)
         self.states: list[Tensor] = []
         self.keys: list[Tensor] = []
-        self.inside = self.numbers >= past.fixed - self.seen()
+        inside = self.numbers >= past.fixed - self.seen()
         if not stream.keep:
-            self.inside |= known
+            inside |= known
+        self.inside = inside.nonzero().flatten()
         gaps = (self.numbers.diff() > 1).nonzero().flatten() + 1
         self.runs = [int(edge) for edge in (0, *gaps.tolist(), len(self.numbers))]
 
@@ -246,8 +248,8 @@ class Window:
 
     def move(self, change: Tensor) -> None:
         """change [T or more, mel], of which the last inside are the new frames'."""
-        inside = int(self.inside.sum())
-        self.x = self.x + change[inside - self.new : inside]
+        end = len(self.inside)
+        self.x = self.x + change[end - self.new : end]
 
     def keep(self, own: Tensor) -> None:
         """[depth, 2, 2, T or more, inner]: nothing but new frames is inside."""
@@ -281,7 +283,7 @@ class Batch:
 
     def __init__(self, windows: Sequence[Window]) -> None:
         self.windows, stream = windows, windows[0].stream
-        lengths = [int(window.inside.sum()) for window in windows]
+        lengths = [len(window.inside) for window in windows]
         self.longest = max(lengths)
         befores = [window.past_keys(0).shape[3] for window in windows] if stream.keep else [0] * len(windows)
         self.before = max(befores)

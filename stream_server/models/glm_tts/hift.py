@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.excitation import Excitation
 from stream_server.models.glm_tts.hift_config import HiFTConfig
+from stream_server.models.glm_tts.names import Shapes, compare, own_shapes, shape_at, shapes_of
 
 LOUDEST = 100.0  # of a bin
 LAST_SLOPE = 0.01  # before the last convolution, where everywhere else it is lrelu_slope
@@ -26,6 +27,7 @@ SPELLINGS = (
     (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
     (".weight_g", ".weight_v"),
 )
+GAINS = tuple(gain for gain, _ in SPELLINGS)
 
 
 @dataclass(frozen=True)
@@ -226,39 +228,53 @@ def stack_reach(kernel: int, dilations: Sequence[int]) -> int:
 
 def load_hift(config: HiFTConfig, tensors: Mapping[str, Tensor]) -> HiFT:
     """A checkpoint's tensors by name, none missing, none too many.  ConfigError names them."""
+    shapes = shapes_of(tensors)
+    compare(hift_table(config, shapes), shapes)
     folded = fold(tensors)
-    hift = HiFT(config, shape_of(config, folded))
-    wanted = {name: each.shape for name, each in hift.state_dict().items()}
-    missing, surplus = sorted(wanted.keys() - folded.keys()), sorted(folded.keys() - wanted.keys())
-    wrong = sorted(name for name in wanted.keys() & folded.keys() if wanted[name] != folded[name].shape)
-    for names, what in ((missing, "lacks"), (surplus, "has unknown"), (wrong, "has in another shape")):
-        if names:
-            raise ConfigError(f"the vocoder's checkpoint {what} {', '.join(names[:5])} ({len(names)})", field=names[0])
+    hift = HiFT(config, shape_of(config, shapes_of(folded)))
     hift.load_state_dict(folded)
     hift.f0_predictor.double()
     return hift.eval().requires_grad_(False)
+
+
+def hift_table(config: HiFTConfig, shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """Every tensor that a checkpoint with these shapes must have, weight norm spelt as it is there."""
+    plain = {folded_name(name): tuple(shape) for name, shape in shapes.items() if not name.endswith(GAINS)}
+    with torch.device("meta"):
+        wanted = own_shapes(HiFT(config, shape_of(config, plain)))
+    table: dict[str, tuple[int, ...]] = {}
+    for name, shape in wanted.items():
+        layer = name.removesuffix(".weight")
+        spelt = [pair for pair in SPELLINGS if layer + pair[0] in shapes or layer + pair[1] in shapes]
+        for gain, direction in spelt:
+            table |= {layer + gain: (shape[0], *[1] * (len(shape) - 1)), layer + direction: shape}
+        if not spelt:
+            table[name] = shape
+    return table
+
+
+def folded_name(name: str) -> str:
+    for _, direction in SPELLINGS:
+        name = name.removesuffix(direction) + ".weight" if name.endswith(direction) else name
+    return name
 
 
 def fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Gains and directions → weights; the norm is over all but the first dimension.  All else stays."""
     folded = {name: each.float() for name, each in tensors.items()}
     for gain, direction in SPELLINGS:
-        for name in [name.removesuffix(gain) for name in tensors if name.endswith(gain)]:
-            if name + direction not in folded:
-                raise ConfigError(f"the vocoder's checkpoint lacks {name + direction}", field=name + direction)
-            size, way = folded.pop(name + gain).double(), folded.pop(name + direction).double()
+        for layer in [name.removesuffix(gain) for name in tensors if name.endswith(gain)]:
+            size, way = folded.pop(layer + gain).double(), folded.pop(layer + direction).double()
             norm = torch.linalg.vector_norm(way.flatten(1), dim=1).view(-1, *[1] * (way.dim() - 1))
-            folded[name + ".weight"] = (way * (size / norm)).float()
+            folded[layer + ".weight"] = (way * (size / norm)).float()
     return folded
 
 
-def shape_of(config: HiFTConfig, tensors: Mapping[str, Tensor]) -> HiFTShape:
-    """Sizes from folded tensors.  ConfigError names a tensor that is not there or a setting that does not fit them."""
+def shape_of(config: HiFTConfig, shapes: Shapes) -> HiFTShape:
+    """Sizes from folded tensors' shapes.  ConfigError: one is missing, or a setting does not fit them."""
 
     def size(name: str) -> tuple[int, ...]:
-        if name not in tensors:
-            raise ConfigError(f"the vocoder's checkpoint lacks {name}", field=name)
-        return tuple(tensors[name].shape)
+        return shape_at(shapes, name)
 
     stages = len(config.upsample_rates)
     kernels = len(config.resblock_dilation_sizes)
@@ -273,7 +289,7 @@ def shape_of(config: HiFTConfig, tensors: Mapping[str, Tensor]) -> HiFTShape:
     strides = [1]
     for rate in reversed(config.upsample_rates[1:]):
         strides.insert(0, strides[0] * rate)
-    shape = HiFTShape(
+    return HiFTShape(
         mel=size("conv_pre.weight")[1],
         channels=(size("conv_pre.weight")[0], *(up[1] for up in ups)),
         pre_kernel=size("conv_pre.weight")[2],
@@ -287,4 +303,3 @@ def shape_of(config: HiFTConfig, tensors: Mapping[str, Tensor]) -> HiFTShape:
         f0_channels=size("f0_predictor.classifier.weight")[1],
         f0_kernel=size("f0_predictor.condnet.0.weight")[2],
     )
-    return shape

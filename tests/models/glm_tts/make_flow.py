@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stream_server.models.glm_tts.dit import DiTShape
-from stream_server.models.glm_tts.flow import flow_names
+from stream_server.models.glm_tts.flow import Flow
 from stream_server.models.glm_tts.flow_config import flow_config
+from stream_server.models.glm_tts.names import own_shapes
 
 SMALL = DiTShape(
     mel=80, width=64, depth=2, heads=2, head_dim=32, mlp=128, vocabulary=65, text=32, text_blocks=2, text_hidden=64,
@@ -38,7 +39,8 @@ def make_config(shape: DiTShape, **settings: Any) -> dict[str, Any]:
 def make_tensors(shape: DiTShape, seed: int = 0, speaker_channels: int = 192) -> dict[str, Tensor]:
     """Every layer keeps about the loudness of what it gets, and gates are open."""
     generator = torch.Generator().manual_seed(seed)
-    names = flow_names(shape, flow_config(make_config(shape)), speaker_channels)
+    with torch.device("meta"):
+        names = own_shapes(Flow(flow_config(make_config(shape)), shape, speaker_channels))
     tensors = {}
     for name, size in names.items():
         fan = math.prod(size[1:]) or 1

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stream_server.models.glm_tts.hift import HiFT, HiFTShape
 from stream_server.models.glm_tts.hift_config import HiFTConfig
+from stream_server.models.glm_tts.names import own_shapes
 
 CONFIG = HiFTConfig()
 SMALL = HiFTShape(
@@ -30,7 +31,7 @@ def make_tensors(
     """F0 lies between 100 and 300 Hz for a mel of unit variance; residual stacks and the last layer are gentle."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
-        sizes = {name: tuple(each.shape) for name, each in HiFT(config, shape).state_dict().items()}
+        sizes = own_shapes(HiFT(config, shape))
     tensors = {}
     for name, size in sizes.items():
         fan = size[0] * 2 if name.startswith("ups") else math.prod(size[1:])

@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_named() -> None:
         load_flow(flow_config(make_config(SMALL) | {"dit": {"heads": 7}}), tensors)
     with pytest.raises(ConfigError, match="remove_spkr_concat_condition"):
         load_flow(flow_config(make_config(SMALL, remove_spkr_concat_condition=False)), tensors)
-    with pytest.raises(ConfigError, match=r"no estimator.proj_out.weight"):
+    with pytest.raises(ConfigError, match=r"lacks estimator.proj_out.weight"):
         shape_of({})
 
 

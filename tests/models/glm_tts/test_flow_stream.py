@@ -172,3 +172,16 @@ def test_a_mel_longer_than_its_tokens_loses_its_end(flow: Flow) -> None:
 def test_nothing_to_say_is_nothing(flow: Flow) -> None:
     stream = FlowStream(flow, SCHEDULE, STEPS)
     assert at_once(stream, stream.voice(prompt_of(0)), tokens_of(0, 1), 1).shape == (0, 80)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_half_precision_keeps_the_states_of_the_steps(flow: Flow, keep: bool) -> None:
+    coarse = load_flow(flow_config(make_config(SMALL)), make_tensors(SMALL), torch.bfloat16)
+    stream, fine = (FlowStream(each, SCHEDULE, STEPS, 30, keep) for each in (coarse, flow))
+    state, voice, tokens = stream.allocate(1), stream.voice(prompt_of(0)), tokens_of(30, 1)
+    stream.reset(0, voice, 5, state)
+    (found,) = stream.decode([0], [tokens], [True], state)
+    wanted = at_once(fine, fine.voice(prompt_of(0)), tokens, 5)
+    assert found.dtype == state.rows[0].past.states.dtype == torch.float32
+    assert (found - wanted).norm() < 0.1 * wanted.norm()
+    assert stream.kept_bytes == fine.kept_bytes / 2
