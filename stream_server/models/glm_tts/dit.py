@@ -262,8 +262,8 @@ def modulations(pieces: Sequence[Modulation]) -> Modulation:
     return Modulation(torch.cat([p.blocks for p in pieces]), torch.cat([p.final for p in pieces]))
 
 
-class Linear(nn.Module):
-    """A linear layer behind SiLU, under the checkpoint's name for it."""
+class Modulator(nn.Module):
+    """One linear layer, under the checkpoint's name for it; SiLU has been before it, once for all."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -308,7 +308,7 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     def __init__(self, shape: DiTShape) -> None:
         super().__init__()
-        self.attn_norm = Linear(shape.width + shape.speaker, 6 * shape.width)
+        self.attn_norm = Modulator(shape.width + shape.speaker, 6 * shape.width)
         self.attn = Attention(shape)
         self.ff = FeedForward(shape)
 
@@ -343,7 +343,7 @@ class DiT(nn.Module):
         self.emb_concator = InputEmbedding(shape)
         self.rotary_embed = Rotary(shape)
         self.transformer_blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
-        self.norm_out = Linear(shape.width + shape.speaker, 2 * shape.width)
+        self.norm_out = Modulator(shape.width + shape.speaker, 2 * shape.width)
         self.proj_out = nn.Linear(shape.width, shape.mel)
 
     @property

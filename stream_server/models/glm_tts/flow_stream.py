@@ -134,6 +134,10 @@ class FlowStream:
     def reset(self, slot: int, voice: FlowVoice, seed: int, state: FlowState) -> None:
         state.rows[slot] = Row(voice, seed, voice.begin.copy())
 
+    def forget(self, slot: int, state: FlowState) -> None:
+        """A sequence is over: what it kept is let go of.  Its last chunk does this by itself."""
+        state.rows.pop(slot, None)
+
     @torch.inference_mode()
     def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: FlowState) -> list[Tensor]:
         """Each row's new tokens int64 [N_i], N_i may be 0 → its new mel frames, float32 [F_i, mel]."""
@@ -144,6 +148,9 @@ class FlowStream:
         while found := [(at, job) for at, (row, end) in enumerate(zip(rows, final)) if (job := self.next(row, end))]:
             for (at, _), mel in zip(found, self.advance([job for _, job in found])):
                 made[at].append(mel)
+        for slot, end in zip(slots, final):
+            if end:
+                self.forget(slot, state)
         nothing = torch.zeros(0, self.flow.shape.mel, device=self.flow.device)
         return [torch.cat([nothing, *pieces]) for pieces in made]
 
