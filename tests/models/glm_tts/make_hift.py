@@ -25,6 +25,14 @@ SPELLINGS = {
 }
 
 
+def spelt(name: str, size: tuple[int, ...], spelling: str) -> tuple[str, str]:
+    """The two names of a weight with weight norm, or two empty ones."""
+    if len(size) != 3 or not name.endswith(".weight") or any(plain in name for plain in PLAIN):
+        return "", ""
+    gain, direction = SPELLINGS[spelling]
+    return name.removesuffix("weight") + gain, name.removesuffix("weight") + direction
+
+
 def make_tensors(
     shape: HiFTShape = SMALL, config: HiFTConfig = CONFIG, seed: int = 0, spelling: str = "new"
 ) -> dict[str, Tensor]:
@@ -40,8 +48,8 @@ def make_tensors(
             weight *= 0.3
         if name.endswith("alpha"):
             weight = 1 + weight
-        if len(size) == 3 and name.endswith("weight") and not any(plain in name for plain in PLAIN):
-            gain, direction = (name.removesuffix("weight") + part for part in SPELLINGS[spelling])
+        gain, direction = spelt(name, size, spelling)
+        if gain:
             tensors[gain] = weight.flatten(1).norm(dim=1).view(-1, 1, 1)
             tensors[direction] = weight * (0.5 + torch.rand(size[0], 1, 1, generator=generator))
         else:

@@ -107,7 +107,7 @@ def mel_of(length: int, channels: int, seed: int) -> Tensor:
     return torch.randn(length, channels, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", SHAPES)
 def test_cut_anywhere(name: str, seed: int) -> None:
     shape, config = SHAPES[name]
