@@ -19,7 +19,7 @@ from tests.models.glm_tts import plain_hift
 from tests.models.glm_tts.make_hift import SMALL, make_hift, make_tensors
 
 GOLDEN = Path(__file__).parent / "golden/hift"
-CUT = 1e-4  # of full scale; a loud random voice multiplies the rounding
+CUT = 1e-5  # of full scale
 
 
 @pytest.fixture(scope="module")
