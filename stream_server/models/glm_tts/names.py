@@ -1,0 +1,36 @@
+"""A network's tensors against a checkpoint's: names and shapes, nothing missing and nothing to spare."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from stream_server.errors import ConfigError
+
+Shapes = Mapping[str, Sequence[int]]
+MAX_NAMED = 5
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def own_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """What a checkpoint of this module holds; the module may be on torch's meta device."""
+    return shapes_of(module.state_dict())
+
+
+def shape_at(shapes: Shapes, name: str) -> tuple[int, ...]:
+    """ConfigError names what is not there."""
+    if name not in shapes:
+        raise ConfigError(f"the checkpoint lacks {name}", field=name)
+    return tuple(shapes[name])
+
+
+def compare(wanted: Shapes, found: Shapes) -> None:
+    """ConfigError names what differs."""
+    missing, surplus = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    wrong = sorted(name for name in wanted.keys() & found.keys() if tuple(wanted[name]) != tuple(found[name]))
+    for names, what in ((missing, "lacks"), (surplus, "has unknown"), (wrong, "has in another shape")):
+        if names:
+            listed = ", ".join(names[:MAX_NAMED])
+            raise ConfigError(f"the checkpoint {what} {listed} ({len(names)} in all)", field=names[0])
