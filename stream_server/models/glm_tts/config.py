@@ -12,7 +12,7 @@ from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.files import read_json
 
 MAX_SIZE = 1 << 20  # of any one dimension: the release's largest is its vocabulary of 98,304
-MAX_LAYERS = 1024
+MAX_LAYERS, MAX_POSITIONS = 1024, 1 << 17
 FIXED = {"model_type": "llama", "hidden_act": "silu"}  # what other values would ask for is not built here
 ABSENT = ("attention_bias", "mlp_bias", "quantization_config")
 DEFAULT_THETA, DEFAULT_EPS, DEFAULT_POSITIONS = 10_000.0, 1e-6, 2048  # a Llama's whose config does not say
@@ -72,7 +72,7 @@ def read_lm_config(path: Path) -> LMConfig:
     kv_heads = keys.whole("num_key_value_heads", heads)
     if heads % kv_heads:
         raise keys.wrong("num_key_value_heads", f"does not divide num_attention_heads, {heads}")
-    if "head_dim" not in keys.found and width % heads:
+    if keys.found.get("head_dim") is None and width % heads:
         raise keys.wrong("num_attention_heads", f"does not divide hidden_size, {width}")
     head_dim = keys.whole("head_dim", width // heads)
     if head_dim % 2:
@@ -85,7 +85,7 @@ def read_lm_config(path: Path) -> LMConfig:
         head_dim,
         keys.whole("intermediate_size"),
         keys.whole("vocab_size"),
-        keys.whole("max_position_embeddings", DEFAULT_POSITIONS),
+        keys.whole("max_position_embeddings", DEFAULT_POSITIONS, MAX_POSITIONS),
         keys.positive("rms_norm_eps", DEFAULT_EPS),
         theta(keys),
         keys.switch("tie_word_embeddings"),
@@ -121,7 +121,8 @@ class Keys:
         return value
 
     def positive(self, key: str, default: float) -> float:
-        value = self.found.get(key, default)
+        value = self.found.get(key)
+        value = default if value is None else value
         if type(value) not in (int, float) or not 0 < value <= 1e12 or not math.isfinite(value):
             raise self.wrong(key, "must be a number above 0")
         return float(value)

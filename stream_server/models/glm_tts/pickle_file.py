@@ -19,7 +19,7 @@ from stream_server.models.glm_tts.files import mapped, refusal, size_of
 from stream_server.models.glm_tts.stored import Stored, checked
 
 MAX_PROGRAM_BYTES = 1 << 20  # the release's largest has 60 kB
-MAX_OPERATIONS = 200_000
+MAX_OPERATIONS = 100_000  # some 50 a tensor
 MAX_DIRECTORY_BYTES = 1 << 20
 LOCAL_HEADER = 30  # bytes before a zip entry's name
 PROGRAM, BYTE_ORDER = "data.pkl", "byteorder"

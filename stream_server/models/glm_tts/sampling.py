@@ -70,11 +70,11 @@ def choose(logits: Tensor, draws: Sequence[Draw], stop: int) -> tuple[list[int],
     found = nucleus(logits, draws)
     seeds, numbers = torch.tensor([[draw.seed for draw in draws], [draw.number for draw in draws]])
     first, second = uniform(seeds, numbers, 2).numpy().T
-    chosen = found.columns[np.arange(len(draws)), inverse(found.shares, first)].tolist()
+    chosen = found.columns[np.arange(len(draws)), inverse(found.shares.cumsum(axis=1), first)].tolist()
     for row, draw in enumerate(draws):
         if draw.repeats(chosen[row]) and not found.broken[row]:
             sums = (logits[row] / draw.heat).softmax(0).double().cumsum(0).cpu().numpy()
-            chosen[row] = int(np.searchsorted(sums, second[row] * sums[-1], side="right"))
+            chosen[row] = int(inverse(sums, second[row]))
     return chosen, found.broken
 
 
@@ -105,7 +105,6 @@ def likeliest(logits: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
     return values[:, :count], columns[:, :count]
 
 
-def inverse(weights: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """weights [B, K], random [B] in (0, 1) → place [B], in proportion to the weights; never one without weight."""
-    sums = np.cumsum(weights, axis=1)
-    return np.argmax(sums > random[:, None] * sums[:, -1:], axis=1)
+def inverse(sums: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """Running sums of weights [..., K], random [...] in (0, 1) → place [...]: never one that has no weight."""
+    return np.argmax(sums > random[..., None] * sums[..., -1:], axis=-1)
