@@ -109,14 +109,15 @@ def load(
     checkpoint = Checkpoint(find(folder, FILES), PREFIX)
     checkpoint.expect(table_of(config))
     with torch.no_grad():
-        embedding = checkpoint.tensor(EMBEDDING, dtype)
+        embedding = checkpoint.tensor(EMBEDDING)
         rows = (
             torch.arange(config.vocabulary)
             if whole
             else torch.tensor([*range(tokens.first, tokens.last + 1), tokens.stop])
         )
         tied = config.tied or HEAD not in checkpoint.shapes
-        head = checkpoint.tensor(EMBEDDING if tied else HEAD)[rows]
+        head = (embedding if tied else checkpoint.tensor(HEAD))[rows]
+        embedding = embedding.to(dtype)
         norm = RMSNorm(config.width, config.eps)
         norm.weight.copy_(checkpoint.tensor(NORM))
         most = min(positions or config.positions, config.positions)

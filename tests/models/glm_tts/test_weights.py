@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import struct
-import time
 import tracemalloc
 import zipfile
 from collections import OrderedDict
@@ -43,13 +42,12 @@ def table(tensors: dict[str, torch.Tensor], **more: object) -> Table:
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """What happens within takes neither long nor much memory."""
+    """What happens within takes no more memory than the honest part of a small file."""
     tracemalloc.start()
-    began = time.perf_counter()
     yield
-    took, (_, peak) = time.perf_counter() - began, tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert took < 5 and peak < 32 << 20  # seconds and bytes: far from what honest files need, far below what these ask
+    assert peak < 32 << 20
 
 
 @pytest.mark.parametrize("file", WRITERS)
