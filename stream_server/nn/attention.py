@@ -12,12 +12,21 @@ from stream_server.nn.rope import rotate, rotation
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, heads: int, kv_heads: int, window: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        window: int,
+        head_dim: int | None = None,
+        theta: float = 10_000.0,
+    ) -> None:
+        """head_dim: width / heads where not given; theta: the base of the rates at which positions turn."""
         super().__init__()
-        self.heads, self.kv_heads, self.window = heads, kv_heads, window
-        self.head_dim = width // heads
+        self.heads, self.kv_heads, self.window, self.theta = heads, kv_heads, window, theta
+        self.head_dim = head_dim or width // heads
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head_dim, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(heads * self.head_dim, width, bias=False)
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [..., width], rotation [..., 1, D] → rotated q [..., H, D], rotated k and plain v [..., G, D]."""
@@ -30,7 +39,7 @@ class Attention(nn.Module):
         """Whole sequences from position 0: [B, T, width] → [B, T, width]."""
         B, T, _ = x.shape
         positions = torch.arange(T, device=x.device)
-        q, k, v = self.project(x, *rotation(positions, self.head_dim))
+        q, k, v = self.project(x, *rotation(positions, self.head_dim, self.theta))
         distance = positions[:, None] - positions
         mask = (distance >= 0) & (distance < self.window)
         y = F.scaled_dot_product_attention(
@@ -55,10 +64,10 @@ class Attention(nn.Module):
 class Places:
     """Where the rows of a step stand; worked out once for all layers."""
 
-    def __init__(self, slots: Tensor, positions: Tensor, head_dim: int) -> None:
+    def __init__(self, slots: Tensor, positions: Tensor, head_dim: int, theta: float) -> None:
         self.slots, self.positions = slots, positions  # int64 [B]
         self.pairs = list(zip(slots.tolist(), positions.tolist()))
-        self.cos, self.sin = rotation(positions, head_dim)
+        self.cos, self.sin = rotation(positions, head_dim, theta)
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -15,10 +15,17 @@ class KVCache:
     """
 
     def __init__(
-        self, layers: int, slots: int, positions: int, heads: int, head_dim: int, device: torch.device | str = "cpu"
+        self,
+        layers: int,
+        slots: int,
+        positions: int,
+        heads: int,
+        head_dim: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         # Zeros, so that a masked reader's sums stay finite; pages nobody touches still cost nothing.
-        self.data = torch.zeros(layers, slots, positions, 2, heads, head_dim, device=device)
+        self.data = torch.zeros(layers, slots, positions, 2, heads, head_dim, device=device, dtype=dtype)
 
     @property
     def slots(self) -> int:

@@ -10,6 +10,7 @@ class RMSNorm(nn.Module):
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = eps
         self.register_buffer("eps", torch.tensor([eps]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

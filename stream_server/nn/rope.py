@@ -6,13 +6,14 @@ from torch import Tensor
 
 def angles(positions: Tensor, head_dim: int, base: float = 10_000.0) -> Tensor:
     """int64 [...] → radians, float32 [..., head_dim / 2]."""
-    rates = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim)
+    # Rounded as Llama's are: thousands of positions on, another order of the same operations turns otherwise.
+    rates = 1 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim)
     return positions[..., None].float() * rates
 
 
-def rotation(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
+def rotation(positions: Tensor, head_dim: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
     """int64 [...] → cosines and signed sines, float32 [..., 1, head_dim], the same for every head."""
-    turns = angles(positions, head_dim)[..., None, :]
+    turns = angles(positions, head_dim, base)[..., None, :]
     cos, sin = turns.cos(), turns.sin()
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 

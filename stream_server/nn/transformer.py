@@ -1,5 +1,7 @@
 """A pre-norm decoder block and a stack of them: RMSNorm, attention, SwiGLU."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 import torch
@@ -25,11 +27,23 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int, kv_heads: int, hidden: int, window: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        hidden: int,
+        window: int,
+        *,
+        head_dim: int | None = None,
+        theta: float = 10_000.0,
+        eps: float = 1e-5,
+    ) -> None:
+        """head_dim and theta as in `Attention`, eps as in `RMSNorm`."""
         super().__init__()
-        self.attention_norm = RMSNorm(width)
-        self.attention = Attention(width, heads, kv_heads, window)
-        self.feed_forward_norm = RMSNorm(width)
+        self.attention_norm = RMSNorm(width, eps)
+        self.attention = Attention(width, heads, kv_heads, window, head_dim, theta)
+        self.feed_forward_norm = RMSNorm(width, eps)
         self.feed_forward = FeedForward(width, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,10 +58,27 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """[..., width] in, [..., width] normalised out; embedding and heads are its owner's."""
 
-    def __init__(self, layers: int, width: int, heads: int, kv_heads: int, hidden: int, window: int) -> None:
+    def __init__(
+        self,
+        layers: int,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        hidden: int,
+        window: int,
+        *,
+        head_dim: int | None = None,
+        theta: float = 10_000.0,
+        eps: float = 1e-5,
+    ) -> None:
+        """head_dim, theta and eps as in `Block`."""
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads, kv_heads, hidden, window) for _ in range(layers))
-        self.norm = RMSNorm(width)
+        block = partial(Block, width, heads, kv_heads, hidden, window, head_dim=head_dim, theta=theta, eps=eps)
+        self.blocks = nn.ModuleList(block() for _ in range(layers))
+        self.norm = RMSNorm(width, eps)
+
+    def __iter__(self) -> Iterator[Block]:
+        return (cast(Block, block) for block in self.blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         """Whole sequences [B, T, width] from position 0, without a cache."""
@@ -57,13 +88,14 @@ class Transformer(nn.Module):
 
     def step(self, x: Tensor, cache: KVCache, slots: Tensor, positions: Tensor) -> Tensor:
         """One position a row [B, width]; slots and positions int64 [B].  `DecodeStep` is the same, tuned."""
-        at = Places(slots, positions, cast(Block, self.blocks[0]).attention.head_dim)
-        for layer, block in enumerate(self.blocks):
-            x = cast(Block, block).step(x, cache, layer, at)
+        first = next(iter(self)).attention
+        at = Places(slots, positions, first.head_dim, first.theta)
+        for layer, block in enumerate(self):
+            x = block.step(x, cache, layer, at)
         return self.norm(x)
 
     def allocate(self, slots: int, positions: int, device: torch.device | str = "cpu") -> KVCache:
         """A cache for rows of so many positions, of which no more are kept than are attended to."""
-        attention = cast(Block, self.blocks[0]).attention
+        attention = next(iter(self)).attention
         kept = min(positions, attention.window)
         return KVCache(len(self.blocks), slots, kept, attention.kv_heads, attention.head_dim, device)

@@ -24,8 +24,8 @@ class Recorder:
 @torch.inference_mode()
 def test_batches_of_any_size_give_the_step_s_numbers_and_leave_other_slots_alone(kv_heads: int) -> None:
     model, head, bias = make(kv_heads)
-    plain, recorder = DecodeStep(model, head, bias, LENGTH), Recorder()
-    captured = CapturedStep(DecodeStep(model, head, bias, LENGTH), recorder)
+    plain, recorder = DecodeStep(model, model.norm, head, bias, LENGTH), Recorder()
+    captured = CapturedStep(DecodeStep(model, model.norm, head, bias, LENGTH), recorder)
     ours, theirs = model.allocate(6, LENGTH), model.allocate(6 + SPARE, LENGTH)
     x = torch.randn(6, LENGTH, WIDTH)
     for tick in range(LENGTH):
@@ -44,7 +44,7 @@ def test_batches_of_any_size_give_the_step_s_numbers_and_leave_other_slots_alone
 def test_every_size_is_recorded_beforehand() -> None:
     model, head, bias = make()
     recorder = Recorder()
-    captured = CapturedStep(DecodeStep(model, head, bias, LENGTH), recorder)
+    captured = CapturedStep(DecodeStep(model, model.norm, head, bias, LENGTH), recorder)
     cache = model.allocate(5 + SPARE, LENGTH)
     captured.prepare(cache)
     prepared = recorder.recorded
@@ -57,7 +57,7 @@ def test_every_size_is_recorded_beforehand() -> None:
 def test_away_from_the_cpu_no_tensor_of_the_step_is_left_behind() -> None:
     """On a device that holds no numbers, operands in two places are refused as on a GPU."""
     model, head, bias = make()
-    captured = CapturedStep(DecodeStep(model, head, bias, LENGTH).to("meta"), Recorder())
+    captured = CapturedStep(DecodeStep(model, model.norm, head, bias, LENGTH).to("meta"), Recorder())
     cache = model.allocate(3 + SPARE, LENGTH, "meta")
     logits = captured(torch.zeros(2, WIDTH, device="meta"), [0, 2], [0, 1], cache)
     assert logits.shape == (2, OUT) and logits.device.type == "meta"
@@ -67,8 +67,8 @@ def test_away_from_the_cpu_no_tensor_of_the_step_is_left_behind() -> None:
 @torch.inference_mode()
 def test_on_a_gpu_the_graph_gives_the_step_s_numbers() -> None:
     model, head, bias = make()
-    plain = DecodeStep(model, head, bias, LENGTH)
-    captured = CapturedStep(DecodeStep(model, head, bias, LENGTH).to("cuda"))
+    plain = DecodeStep(model, model.norm, head, bias, LENGTH)
+    captured = CapturedStep(DecodeStep(model, model.norm, head, bias, LENGTH).to("cuda"))
     ours, theirs = model.allocate(4, LENGTH), model.allocate(4 + SPARE, LENGTH, "cuda:0")
     for tick in range(LENGTH):
         now = torch.randn(3, WIDTH)

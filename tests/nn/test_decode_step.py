@@ -22,7 +22,7 @@ def make(kv_heads: int = 1, window: int = 12) -> tuple[Transformer, torch.Tensor
 @torch.inference_mode()
 def test_the_same_numbers_as_the_plain_step(kv_heads: int, window: int) -> None:
     model, head, bias = make(kv_heads, window)
-    step = DecodeStep(model, head, bias, LENGTH)
+    step = DecodeStep(model, model.norm, head, bias, LENGTH)
     x = torch.randn(3, LENGTH, WIDTH)
     plain, tuned = model.allocate(5, LENGTH), model.allocate(5, LENGTH)
     whole = torch.nn.functional.linear(model(x), head, bias)
@@ -41,11 +41,12 @@ def test_the_same_numbers_as_the_plain_step(kv_heads: int, window: int) -> None:
 
 @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="other BLAS libraries were not measured")
 @pytest.mark.parametrize("company", [[1], [2, 3, 4, 5], [9, 1, 5, 7, 0, 6]], ids=len)
+@pytest.mark.parametrize(("kv_heads", "head_dim"), [(1, 64), (2, 64), (4, 40)])
 @torch.inference_mode()
-def test_alone_and_in_company_the_same_to_the_last_bit(company: list[int]) -> None:
+def test_alone_and_in_company_the_same_to_the_last_bit(company: list[int], kv_heads: int, head_dim: int) -> None:
     torch.manual_seed(0)
-    model = Transformer(2, 256, heads=4, kv_heads=1, hidden=704, window=48).eval()
-    step = DecodeStep(model, torch.randn(500, 256), torch.randn(500), 100)
+    model = Transformer(2, 256, 4, kv_heads, hidden=704, window=48, head_dim=head_dim).eval()
+    step = DecodeStep(model, model.norm, torch.randn(500, 256), torch.randn(500), 100)
     x = torch.randn(10, 100, 256)
     alone, among = model.allocate(10, 100), model.allocate(10, 100)
     for t in range(100):

@@ -76,7 +76,7 @@ class Lark:
         with torch.no_grad():
             self.codes = lm.code_table()
             self.standing = (lm.voice.weight[:, None] + lm.dwell.weight).flatten(0, 1)  # [voices * MAX_DWELL, width]
-            step = DecodeStep(lm.transformer, *lm.head(self.codes), MAX_TOKENS)
+            step = DecodeStep(lm.transformer, lm.transformer.norm, *lm.head(self.codes), MAX_TOKENS)
             self.step = step if device == "cpu" else CapturedStep(step.to(device))
         self.device = device
         self.vocoder = LarkVocoder(decoder.eval(), voices)
