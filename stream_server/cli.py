@@ -169,7 +169,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
         engine,
         settings.limits,
         voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
-        guard=Guard(settings.keys, settings.origins),
+        guard=Guard(settings.keys, settings.origins, settings.insecure),
     )
     wyoming = listening(house, settings.wyoming_host, settings.wyoming_port or 0)
     try:

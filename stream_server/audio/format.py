@@ -26,6 +26,7 @@ class Codec:
     media_type: str
     rates: tuple[int, ...] = RATES
     bit_rates: BitRates | None = None  # None: there is nothing to choose
+    rate: int | None = None  # where none is asked for; None: the model's, or the highest where it does not know that
 
 
 OPUS_BIT_RATES = BitRates(6_000, 510_000, 32_000)
@@ -39,7 +40,7 @@ CODECS = {
     "wav": Codec("audio/wav"),
     "mp3": Codec("audio/mpeg", bit_rates=BitRates(32_000, 320_000, 64_000)),
     "flac": Codec("audio/flac"),
-    "aac": Codec("audio/aac", bit_rates=BitRates(16_000, 256_000, 64_000)),
+    "aac": Codec("audio/aac", bit_rates=BitRates(16_000, 256_000, 64_000), rate=48_000),
     "mulaw": Codec("audio/basic"),
     "alaw": Codec("audio/x-alaw-basic"),
 }
@@ -80,11 +81,15 @@ class AudioFormat:
         return CODECS[self.codec].media_type
 
     def rate_from(self, sample_rate: int) -> int:
-        """The rate of the encoded sound, from the model's; the codec's highest where it does not know that one."""
+        """The rate of the encoded sound, from the model's.
+
+        AAC's frames are so many samples whatever the rate, and it holds back two: at 48 kHz they are short enough for a
+        first sound within 60 ms.
+        """
         if self.sample_rate is not None:
             return self.sample_rate
-        rates = CODECS[self.codec].rates
-        return sample_rate if sample_rate in rates else max(rates)
+        codec = CODECS[self.codec]
+        return codec.rate or (sample_rate if sample_rate in codec.rates else max(codec.rates))
 
 
 def _check_bit_rate(asked: int, there: BitRates | None) -> None:

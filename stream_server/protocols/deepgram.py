@@ -62,14 +62,14 @@ def read_query(query: Mapping[str, str]) -> Query:
         raise refusal(error) from None
 
 
-class _Body(Foreign):
+class Body(Foreign):
     text: str
 
 
 def read_body(body: bytes) -> str:
     """The text of a POST; raises a `ClientError`."""
     try:
-        return _Body.model_validate_json(body).text
+        return Body.model_validate_json(body).text
     except ValidationError as error:
         raise refusal(error) from None
 

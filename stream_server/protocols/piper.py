@@ -9,7 +9,7 @@ from stream_server.protocols.schema import Foreign, refusal
 from stream_server.protocols.voices import VoiceBook
 
 
-class _Body(Foreign):
+class Body(Foreign):
     text: str
     voice: str = ""
 
@@ -17,7 +17,7 @@ class _Body(Foreign):
 def read_request(body: bytes, voices: VoiceBook, spec: ModelSpec) -> tuple[Settings, str]:
     """→ how and what to speak.  Raises a `ClientError`."""
     try:
-        asked = _Body.model_validate_json(body)
+        asked = Body.model_validate_json(body)
     except ValidationError as error:
         raise refusal(error) from None
     return Settings(voices.find(asked.voice, spec), AudioFormat("wav"), paced=False), asked.text

@@ -18,7 +18,7 @@ from stream_server.transports.page import page_routes
 from stream_server.transports.request_id import RequestId
 from stream_server.transports.surface import Renderer
 
-OPERATIONS = (*openai.OPERATIONS,)
+OPERATIONS = tuple(chain(*(each.OPERATIONS for each in (openai, elevenlabs, cartesia, deepgram, piper))))
 PROTOCOLS = (native, models, openai, elevenlabs, cartesia, deepgram, piper)
 RENDERERS: tuple[tuple[str, Renderer], ...] = (
     *((path, openai.error) for path in openai.PATHS),

@@ -12,6 +12,7 @@ from stream_server.events import Event, Failed
 from stream_server.protocols import cartesia
 from stream_server.protocols.cartesia import Cartesia, Lines
 from stream_server.transports.house import House
+from stream_server.transports.openapi import Operation, sound_of
 from stream_server.transports.surface import body_of, http_route, retry_header, socket_route
 from stream_server.transports.utterance import speak
 
@@ -47,3 +48,18 @@ def routes(house: House) -> list[BaseRoute]:
 def error(error: StreamServerError) -> Response:
     fields = cartesia.error_fields(Failed.of(error, None), None)
     return JSONResponse(fields, error.http_status, retry_header(error))
+
+
+EXAMPLE = {"transcript": "Hello there.", "output_format": {"container": "mp3", "sample_rate": 44_100}}
+LINES = {"text/event-stream": {"type": "string"}}
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/tts/bytes",
+        "Cartesia: speak a text",
+        cartesia.Request,
+        EXAMPLE,
+        answers=sound_of(("mp3", "wav", *cartesia.CODECS.values())),
+    ),
+    Operation("POST", "/tts/sse", "Cartesia: the same, as events", cartesia.Request, EXAMPLE, answers=LINES),
+)

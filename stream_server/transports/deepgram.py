@@ -11,6 +11,7 @@ from stream_server.errors import StreamServerError
 from stream_server.protocols import deepgram
 from stream_server.protocols.deepgram import Deepgram
 from stream_server.transports.house import House
+from stream_server.transports.openapi import Operation, sound_of
 from stream_server.transports.surface import body_of, http_route, retry_header, socket_route
 from stream_server.transports.utterance import speak
 
@@ -36,3 +37,19 @@ def routes(house: House) -> list[BaseRoute]:
 
 def error(error: StreamServerError) -> Response:
     return JSONResponse(deepgram.error_body(error), error.http_status, retry_header(error))
+
+
+QUERY = {
+    name: {"type": kind} for name, kind in (("model", "string"), ("encoding", "string"), ("sample_rate", "integer"))
+}
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/speak",
+        "Deepgram: speak a text",
+        deepgram.Body,
+        {"text": "Hello there."},
+        QUERY,
+        sound_of((*deepgram.FILES.values(), "wav", *deepgram.RAW.values())),
+    ),
+)

@@ -15,12 +15,14 @@ from stream_server.errors import StreamServerError
 from stream_server.events import Audio, Event
 from stream_server.protocols.dialect import Dialect
 from stream_server.protocols.elevenlabs import http
+from stream_server.protocols.elevenlabs.formats import DEFAULT, FORMATS
 from stream_server.protocols.elevenlabs.messages import read_query
 from stream_server.protocols.elevenlabs.multi import Multi
 from stream_server.protocols.elevenlabs.single import Single
 from stream_server.protocols.elevenlabs.socket import Refused
 from stream_server.transports.guard import presented
 from stream_server.transports.house import House
+from stream_server.transports.openapi import Operation, sound_of
 from stream_server.transports.surface import Handler, body_of, http_route, retry_header, socket_route
 from stream_server.transports.utterance import speak
 
@@ -105,3 +107,25 @@ def data_of(event: Event) -> bytes:
 
 def error(error: StreamServerError) -> Response:
     return JSONResponse(http.error_body(error), error.http_status, retry_header(error))
+
+
+QUERY = {"output_format": {"type": "string", "enum": [*FORMATS], "default": DEFAULT}}
+EXAMPLE = {"text": "Hello there.", "voice_settings": {"speed": 1.0}}
+TIMED = {"application/json": {"type": "object"}}
+SOUND = sound_of(format.codec for format in FORMATS.values())
+OPERATIONS = (
+    Operation("POST", SPEECH, "ElevenLabs: speak a text", http.Body, EXAMPLE, QUERY, SOUND),
+    Operation("POST", f"{SPEECH}/stream", "ElevenLabs: the same", http.Body, EXAMPLE, QUERY, SOUND),
+    Operation("POST", f"{SPEECH}/with-timestamps", "ElevenLabs: with times", http.Body, EXAMPLE, QUERY, TIMED),
+    Operation(
+        "POST",
+        f"{SPEECH}/stream/with-timestamps",
+        "ElevenLabs: with times, by the line",
+        http.Body,
+        EXAMPLE,
+        QUERY,
+        TIMED,
+    ),
+    Operation("GET", "/v1/voices", "ElevenLabs: the voices"),
+    Operation("GET", "/v2/voices", "ElevenLabs: the voices, a page of them"),
+)

@@ -7,6 +7,7 @@ page from elsewhere: a browser lets any page reach a server on its own machine.
 import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -23,6 +24,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class Guard:
     keys: tuple[str, ...] = ()  # none: no key is asked for
     origins: tuple[str, ...] = ()  # of web pages that may speak to us beside our own; "*" is all
+    open: bool = False  # whoever comes may come, by the operator's leave
 
     def admit(self, connection: HTTPConnection) -> None:
         """Raises `Unauthorized` or `ForbiddenOrigin`."""
@@ -36,7 +38,11 @@ class Guard:
             raise ForbiddenOrigin("this server does not serve pages of that origin", field="origin")
 
     def allows(self, origin: str, host: str) -> bool:
-        """Our own pages, those of this machine, those the operator named."""
+        """Our own pages, those of this machine, those the operator named.
+
+        A page is our own if it came from the host it speaks to.  Where neither a key nor the operator's leave stands
+        behind it, that host must be an address and no name: a name can be made to point here by whoever owns it.
+        """
         if "*" in self.origins or origin in self.origins:
             return True
         try:
@@ -44,13 +50,24 @@ class Guard:
             name = parts.hostname
         except ValueError:  # a browser writes no such origin
             return False
-        return parts.scheme in ("http", "https") and (name in LOOPBACK or (name is not None and parts.netloc == host))
+        if parts.scheme not in ("http", "https") or name is None:
+            return False
+        trusted = bool(self.keys) or self.open or is_address(name)
+        return name in LOOPBACK or (parts.netloc == host and trusted)
 
     def knows(self, *keys: str) -> bool:
         """Whether one of the keys opens this server; compared in constant time."""
         return not self.keys or any(
             hmac.compare_digest(key.encode(), known.encode()) for key in keys for known in self.keys
         )
+
+
+def is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def presented(connection: HTTPConnection) -> Iterator[str]:

@@ -8,6 +8,7 @@ from stream_server.events import Audio, Event
 from stream_server.protocols import piper
 from stream_server.transports.house import House
 from stream_server.transports.native import error
+from stream_server.transports.openapi import Operation, sound_of
 from stream_server.transports.surface import body_of, http_route
 from stream_server.transports.utterance import speak
 
@@ -23,3 +24,10 @@ def routes(house: House) -> list[BaseRoute]:
 
 def sound(event: Event) -> bytes:
     return event.data if isinstance(event, Audio) else b""
+
+
+OPERATIONS = (
+    Operation(
+        "POST", "/piper", "Piper: speak a text", piper.Body, {"text": "Hello there."}, answers=sound_of(("wav",))
+    ),
+)

@@ -125,8 +125,9 @@ def test_first_bytes_within_60_ms_of_speech(format: AudioFormat, rate: int) -> N
     [
         (AudioFormat("mp3", 16_000), 24_000, 80),
         (AudioFormat("mp3", 8_000), 24_000, 120),
-        (AudioFormat("aac"), 24_000, 86),
-        (AudioFormat("aac"), 32_000, 64),
+        (AudioFormat("aac"), 24_000, 60),
+        (AudioFormat("aac"), 32_000, 60),
+        (AudioFormat("aac", 24_000), 24_000, 86),
         (AudioFormat("aac", 44_100), 24_000, 48),
     ],
 )

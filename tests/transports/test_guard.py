@@ -116,6 +116,22 @@ async def test_pages_from_elsewhere_are_refused_and_those_welcome_are_told_so() 
             assert listed.status_code == 403, "no key is asked for there, but a page is looked at"
 
 
+@pytest.mark.parametrize(
+    ("guard", "host", "welcome"),
+    [
+        (Guard(), "192.168.1.9:8765", True),
+        (Guard(), "[fd00::9]:8765", True),
+        (Guard(), "rebound.example:8765", False),  # whoever owns the name may have made it point here
+        (Guard(keys=("secret",)), "speech.example:8765", True),
+        (Guard(open=True), "speech.example:8765", True),
+    ],
+)
+def test_a_page_from_the_host_it_speaks_to_is_ours_if_that_host_cannot_be_made_up(
+    guard: Guard, host: str, welcome: bool
+) -> None:
+    assert guard.allows(f"http://{host}", host) == welcome
+
+
 @pytest.mark.asyncio
 async def test_a_server_may_be_open_to_every_page() -> None:
     async with serving_http(guard=Guard(origins=("*",))) as (url, _), httpx.AsyncClient(base_url=url) as client:

@@ -26,7 +26,7 @@ STATUSES = {
 LANGUAGE = {"language_id": "en", "name": "English"}
 
 
-class _Body(Foreign):
+class Body(Foreign):
     text: str
     voice_settings: VoiceSettings = VoiceSettings()
     seed: Seed | None = None
@@ -35,7 +35,7 @@ class _Body(Foreign):
 def read_request(body: bytes, query: Mapping[str, str], voice: str) -> tuple[Settings, str]:
     """→ how and what to speak, as fast as it is taken.  Raises a `ClientError`."""
     try:
-        asked = _Body.model_validate_json(body)
+        asked = Body.model_validate_json(body)
     except ValidationError as error:
         raise refusal(error) from None
     format = find_format(query.get("output_format") or DEFAULT)

@@ -33,7 +33,8 @@ def port() -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port), "--wyoming-port", "off"]
+    command += ["--origin", f"http://stream.test:{port}"]  # a name that is made to point here
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with Popen(command, cwd=ROOT, env=environment, stdout=DEVNULL, stderr=DEVNULL) as server:
         try:
