@@ -10,7 +10,7 @@ import numpy as np
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AddSequence, Controls, Finished, Frame
 from stream_server.errors import SequenceFailed
-from stream_server.text.segment import TextReader
+from stream_server.text.reader import make_reader
 from stream_server.text.word import Word, full_stop
 
 NO_LIMIT = 1 << 62  # samples of credit: nobody's playback is waited for
@@ -48,7 +48,7 @@ def sentences(words: list[Word]) -> Iterator[tuple[Word, ...]]:
 
 
 def read_words(core: EngineCore, text: str) -> list[Word]:
-    reader = TextReader(frozenset(core.spec.phones))
+    reader = make_reader(core.spec.reader, core.spec.phones)
     words = reader.push(text) + reader.flush()
     if words and not words[-1].ends_sentence:
         words.append(full_stop(words[-1].end))

@@ -16,11 +16,11 @@ from dataclasses import replace
 from stream_server.audio.encoders import Chunk, make_encoder
 from stream_server.engine.client import Engine
 from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats
-from stream_server.errors import Overloaded, ProtocolError, StreamServerError, TextTooLong
+from stream_server.errors import InvalidSetting, Overloaded, ProtocolError, StreamServerError, TextTooLong
 from stream_server.events import Audio, Cancelled, Done, Event, Failed, Flushed, Mark, Settings, Started, Timing
 from stream_server.limits import Limits
 from stream_server.playback import PlaybackClock
-from stream_server.text.segment import TextReader
+from stream_server.text.reader import make_reader
 from stream_server.text.word import Word, full_stop
 
 FAILURES = {"overloaded": True, "engine_dead": True, "failed": False}  # a sequence's reason → is it worth a retry?
@@ -67,7 +67,7 @@ class Session:
         self._wake = wake
         self._controls = controls_of(settings, engine.spec)
         self._encoder = make_encoder(settings.format, self._controls.sample_rate)
-        self._reader = TextReader(frozenset(engine.spec.phones), limits.segment_chars)
+        self._reader = make_reader(engine.spec.reader, engine.spec.phones, limits.segment_chars)
         self._text: list[str] = []
         self._text_length = 0
         self._sentences: deque[list[Word]] = deque()  # of words not yet submitted; the last may still grow
@@ -160,6 +160,9 @@ class Session:
             self._engine.playback(self._sequence, plays_at)
 
     def set_speed(self, speed: float) -> None:
+        """Raises `InvalidSetting` where the model has its own."""
+        if speed != 1.0 and not self._engine.spec.speeds:
+            raise InvalidSetting("this model speaks at its own speed", field="speed", limit=1.0)
         self._controls = replace(self._controls, speed=speed)
         if self._sequence is not None:
             self._engine.extend(self._sequence, speed=speed)

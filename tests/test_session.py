@@ -9,7 +9,7 @@ import pytest
 
 from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats, WordStart
-from stream_server.errors import ProtocolError, TextTooLong
+from stream_server.errors import InvalidSetting, ProtocolError, TextTooLong
 from stream_server.events import Audio, Cancelled, Done, Event, Failed, Flushed, Mark, Settings, Started
 from stream_server.limits import Limits
 from stream_server.session import Session
@@ -25,6 +25,7 @@ class FakeEngine:
     """Keeps what it is asked; speaks when the test says so: WORD samples for every word."""
 
     streaming: bool = True
+    speeds: bool = True
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     words: dict[int, list[Word]] = field(default_factory=dict)
     final: dict[int, bool] = field(default_factory=dict)
@@ -38,7 +39,7 @@ class FakeEngine:
 
     @property
     def spec(self) -> ModelSpec:
-        return ModelSpec("fake", ("one", "two"), (24_000, 32_000), 25.0, 1000, self.streaming, ("aa1",))
+        return ModelSpec("fake", ("one", "two"), (24_000, 32_000), 25.0, 1000, self.streaming, ("aa1",), self.speeds)
 
     def enter(self) -> None:
         self.inside += 1
@@ -443,3 +444,11 @@ def test_speed_reaches_the_sequence_that_speaks_and_those_after_it() -> None:
     assert ("extend", 1, 1.5) in engine.asked
     engine.speak()
     assert engine.controls[2].speed == 1.5
+
+
+def test_a_model_with_a_speed_of_its_own_says_so() -> None:
+    session = make(FakeEngine(speeds=False))
+    session.set_speed(1.0)
+    with pytest.raises(InvalidSetting) as refused:
+        session.set_speed(1.5)
+    assert refused.value.field == "speed"

@@ -23,6 +23,8 @@ class ModelSpec:
     max_tokens: int  # of one sequence
     text_streaming: bool  # may words arrive while a sequence is being decoded?
     phones: tuple[str, ...] = ()  # what an inline pronunciation may use
+    speeds: bool = True  # may it be asked to speak faster or slower?
+    reader: str = "words"  # what makes sequences of its text: English words, or "plain" units that it reads itself
 
 
 @dataclass(frozen=True)

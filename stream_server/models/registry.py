@@ -1,16 +1,25 @@
 """Families by name, imported when chosen."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import cast
 
 from stream_server.errors import ConfigError
 from stream_server.models.interface import SpeechModel
 
+CHECKPOINTS = "stream_server.models.glm_tts.model"  # the one family that comes as a directory
 FAMILIES = {"lark": "stream_server.models.lark.model"}
 
 
 def load(name: str, device: str = "cpu") -> SpeechModel:
-    """A family's model by its name, decoding on a device of torch's; `ConfigError` lists what exists."""
+    """A family's model by its name, or a checkpoint by its directory, decoding on a device of torch's.
+
+    `ConfigError` lists what exists, or names what is wrong with the checkpoint.
+    """
+    if Path(name).is_dir():
+        return cast(SpeechModel, import_module(CHECKPOINTS).load_model(Path(name), device))
     if name not in FAMILIES:
-        raise ConfigError(f"unknown model {name!r}", field="model", limit=", ".join(FAMILIES))
+        raise ConfigError(
+            f"unknown model {name!r}", field="model", limit=", ".join((*FAMILIES, "a GLM-TTS checkpoint's directory"))
+        )
     return cast(SpeechModel, import_module(FAMILIES[name]).load(device))

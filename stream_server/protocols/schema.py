@@ -73,6 +73,8 @@ def check_settings(settings: Settings, spec: ModelSpec, uncached: bool = True) -
         raise InvalidSetting("this server always decodes with its cache", field="use_cache", limit="true")
     if settings.voice is not None and settings.voice not in spec.voices:
         raise UnknownVoice("no such voice here", field="voice", limit=", ".join(spec.voices))
+    if settings.speed != 1.0 and not spec.speeds:
+        raise InvalidSetting("this model speaks at its own speed", field="speed", limit=1.0)
     if settings.sample_rate is not None and settings.sample_rate not in spec.sample_rates:
         choices = ", ".join(map(str, spec.sample_rates))
         raise InvalidSetting("no such sample rate here", field="sample_rate", limit=choices)

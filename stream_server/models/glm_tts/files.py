@@ -32,9 +32,9 @@ def mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    if size_of(path) > MAX_JSON_BYTES:
-        raise refusal(path, "too long for what it is", MAX_JSON_BYTES)
+def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    if size_of(path) > most:
+        raise refusal(path, "too long for what it is", most)
     return parse_json(path, path.read_bytes())
 
 

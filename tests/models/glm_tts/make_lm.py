@@ -11,9 +11,9 @@ from stream_server.models.glm_tts.config import SpeechTokens
 TEXT, GAP, PADDING = 40, 3, 7  # ids of text; between the marks and speech; behind speech
 
 
-def speech_tokens(codes: int = 64) -> SpeechTokens:
-    first = TEXT + 3 + GAP
-    return SpeechTokens(pad=TEXT, stop=TEXT + 1, begin=TEXT + 2, first=first, last=first + codes - 1)
+def speech_tokens(codes: int = 64, text: int = TEXT) -> SpeechTokens:
+    first = text + 3 + GAP
+    return SpeechTokens(pad=text, stop=text + 1, begin=text + 2, first=first, last=first + codes - 1)
 
 
 def make_lm(
@@ -26,6 +26,7 @@ def make_lm(
     head_dim: int | None = None,
     hidden: int = 56,
     codes: int = 64,
+    text: int = TEXT,
     positions: int = 512,
     theta: float = 10_000.0,
     eps: float = 1e-5,
@@ -35,7 +36,7 @@ def make_lm(
     seed: int = 0,
 ) -> SpeechTokens:
     """Writes config.json and the weights; → the tokens.  tied None: the config does not say, and there is no head."""
-    tokens = speech_tokens(codes)
+    tokens = speech_tokens(codes, text)
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

@@ -1,0 +1,255 @@
+"""GLM-TTS: a Llama over speech codes, a flow from codes to mel, a vocoder from mel to sound, voices from recordings.
+
+A family like any other: a sequence is a segment of text, decoded in the company of others, its sound made in chunks
+long before its end.  What a checkpoint's directory must hold is the release's own layout; voices are files beside it.
+A segment's prompt is written into the cache in bounded pieces, so that a long one holds nobody up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+from stream_server.engine.messages import Controls, ModelSpec
+from stream_server.errors import ConfigError
+from stream_server.models.glm_tts import lm as speech_lm
+from stream_server.models.glm_tts.chunks import Schedule, schedule
+from stream_server.models.glm_tts.flow import Flow, Prompt, flow_table, load_flow
+from stream_server.models.glm_tts.flow_config import read_flow_config
+from stream_server.models.glm_tts.flow_stream import FlowState, FlowStream, FlowVoice
+from stream_server.models.glm_tts.hift import HiFT, hift_table, load_hift
+from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
+from stream_server.models.glm_tts.hift_stream import HiFTState, HiFTStream
+from stream_server.models.glm_tts.lm import SpeechLM, lengths
+from stream_server.models.glm_tts.sampling import Draw, choose
+from stream_server.models.glm_tts.text import written
+from stream_server.models.glm_tts.tokenizer import TextTokenizer, read_tokenizer
+from stream_server.models.glm_tts.voice import Voice, read_voices
+from stream_server.models.glm_tts.weights import Checkpoint, Table, find, load
+from stream_server.models.interface import Sound, Step
+from stream_server.models.plan import ChunkPlan
+from stream_server.nn.kv_cache import KVCache
+from stream_server.text.word import Word
+
+POSITIONS = 2048  # of one segment: a reference of 30 s, 60 units of text and what they come to
+STEPS = 10  # of the flow
+CHUNKS = "early"
+TRIM = 2  # frames of the vocoder's reach that hardly weigh
+TOKENIZER, LLM, FLOW, HIFT, VOICES = "vq32k-phoneme-tokenizer", "llm", "flow", "hift", "voices"
+FLOW_FILES, HIFT_FILES = ("model.safetensors", "flow.pt"), ("model.safetensors", "hift.pt")
+CODES_A_UNIT = 6.0  # of speech for a unit of text, about: where a word is thought to begin
+OTHER_SEED = 0x5EED  # for what is drawn beside codes
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A prompt: the segment's ids, and its units for the marks."""
+
+    ids: tuple[int, ...]
+    units: int
+
+
+@dataclass
+class Row:
+    """What one slot's sequence has come to."""
+
+    controls: Controls
+    ids: list[int]  # of the prompt
+    least: int
+    most: int
+    units: int
+    at: int = 0  # ids written into the cache
+    codes: list[int] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        return self.at == len(self.ids) - 1 or bool(self.codes)
+
+
+@dataclass
+class GLMState:
+    cache: KVCache
+    rows: dict[int, Row] = field(default_factory=dict)  # by slot
+
+
+class GLMTTS:
+    def __init__(
+        self, lm: SpeechLM, tokenizer: TextTokenizer, flow: Flow, hift: HiFT, voices: dict[str, Voice]
+    ) -> None:
+        if not voices:
+            raise ConfigError(f"the checkpoint has no voices: put one into its folder {VOICES!r}", field="model")
+        self.lm, self.tokenizer, self.voices = lm, tokenizer, voices
+        self.vocoder = GLMVocoder(flow, hift, voices)
+        rate = hift.config.sampling_rate
+        self.spec = ModelSpec(
+            name="glm-tts",
+            voices=tuple(voices),
+            sample_rates=(rate, *(other for other in (24_000, 32_000) if other != rate)),
+            token_rate=flow.config.token_rate,
+            max_tokens=POSITIONS,
+            text_streaming=False,
+            speeds=False,
+            reader="plain",
+        )
+
+    def prompt(self, words: Sequence[Word], final: bool) -> Segment:
+        return Segment(tuple(self.tokenizer.encode(written(words))), len(words))
+
+    def allocate(self, num_slots: int) -> GLMState:
+        return GLMState(self.lm.allocate(num_slots))
+
+    def prefill(self, slots: list[int], prompts: list[Segment], controls: list[Controls], state: GLMState) -> Step:
+        """The prompt's layout alone; its ids are written from the next step on, a piece at a time."""
+        tokens = self.lm.tokens
+        for slot, segment, chosen in zip(slots, prompts, controls):
+            voice = self.voices[chosen.voice]
+            ids = [*voice.text, *segment.ids, tokens.begin, *(tokens.first + code for code in voice.codes)]
+            least, most = lengths(len(ids), len(segment.ids), self.lm.positions)
+            state.rows[slot] = Row(chosen, ids, least, most, segment.units)
+        return self.step(len(slots))
+
+    def extend(self, slot: int, prompt: Segment, state: GLMState) -> bool:
+        raise NotImplementedError("a segment is whole when it is begun")
+
+    @torch.inference_mode()
+    def decode_step(self, slots: list[int], state: GLMState) -> Step:
+        rows = [state.rows[slot] for slot in slots]
+        for slot, row in zip(slots, rows):
+            if not row.ready:
+                row.at = self.lm.prefill(row.ids, slot, row.at, state.cache)
+        step = self.step(len(rows))
+        ready = [at for at, row in enumerate(rows) if row.ready]
+        if ready:
+            self.draw(ready, [slots[at] for at in ready], [rows[at] for at in ready], state.cache, step)
+        return step
+
+    def draw(self, places: list[int], slots: list[int], rows: list[Row], cache: KVCache, step: Step) -> None:
+        first = self.lm.tokens.first
+        latest = [first + row.codes[-1] if row.codes else row.ids[-1] for row in rows]
+        logits = self.lm.logits(latest, slots, [len(row.ids) - 1 + len(row.codes) for row in rows], cache)
+        draws = [
+            Draw(row.controls.seed, len(row.codes), row.codes, may_stop=len(row.codes) >= row.least) for row in rows
+        ]
+        columns, broken = choose(logits, draws, self.lm.stop)
+        for place, row, column, wrong in zip(places, rows, columns, broken):
+            step.broken[place] = wrong
+            if column == self.lm.stop:
+                step.is_end[place] = True
+                continue
+            row.codes.append(column)
+            step.tokens[place, 0] = column
+            step.has_token[place] = True
+            step.words[place] = min(int(len(row.codes) / CODES_A_UNIT), row.units - 1)
+            step.is_end[place] = len(row.codes) >= row.most
+
+    def step(self, count: int) -> Step:
+        """Nothing happened, in so many rows."""
+        no = [False] * count
+        return Step(torch.zeros(count, 1, dtype=torch.int64), [*no], [*no], [*no], [-1] * count, [*no])
+
+
+@dataclass
+class Resampling:
+    """One slot's way to another rate."""
+
+    stream: soxr.ResampleStream
+
+    def push(self, pcm: np.ndarray, last: bool) -> np.ndarray:
+        resampled: np.ndarray = self.stream.resample_chunk(pcm, last=last)
+        return resampled
+
+
+@dataclass
+class VocoderState:
+    flow: FlowState
+    hift: HiFTState
+    resamplings: dict[int, Resampling] = field(default_factory=dict)  # by slot
+    lead: dict[int, int] = field(default_factory=dict)  # samples before the first token's, by slot
+    begun: dict[int, int] = field(default_factory=dict)  # tokens whose beginning was told, by slot
+    samples: dict[int, int] = field(default_factory=dict)  # given out, by slot
+
+
+class GLMVocoder:
+    """Codes → mel → sound.  The 32 kHz of the release's other vocoder is this one's, resampled."""
+
+    def __init__(self, flow: Flow, hift: HiFT, voices: dict[str, Voice]) -> None:
+        self.schedule: Schedule = schedule(CHUNKS)
+        self.flow = FlowStream(flow, self.schedule, steps=STEPS)
+        self.hift = HiFTStream(hift, TRIM)
+        self.rate = hift.config.sampling_rate
+        self.voices: dict[str, FlowVoice] = {
+            name: self.flow.voice(Prompt(torch.tensor(voice.codes), voice.mel, voice.speaker))
+            for name, voice in voices.items()
+        }
+
+    def allocate(self, num_slots: int) -> VocoderState:
+        return VocoderState(self.flow.allocate(num_slots), self.hift.allocate(num_slots))
+
+    def reset(self, slot: int, controls: Controls, state: VocoderState) -> None:
+        seed = controls.seed ^ OTHER_SEED
+        self.flow.reset(slot, self.voices[controls.voice], seed, state.flow)
+        self.hift.reset(slot, seed, state.hift)
+        state.resamplings.pop(slot, None)
+        if controls.sample_rate != self.rate:
+            stream = soxr.ResampleStream(self.rate, controls.sample_rate, 1, dtype="float32", quality="HQ")
+            state.resamplings[slot] = Resampling(stream)
+        state.begun[slot] = state.samples[slot] = 0
+        state.lead[slot] = self.lead(self.voices[controls.voice].prompt)
+
+    def set_speed(self, slot: int, speed: float, state: VocoderState) -> None:
+        """There is no such control."""
+
+    def chunk(self, index: int) -> ChunkPlan:
+        """Calls and the flow's chunks go together: each call brings what its chunk reads beyond the one before."""
+        plan = self.schedule.plan(index)
+        if index == 0:
+            return plan
+        tokens = plan.most + plan.lookahead - self.schedule.plan(index - 1).lookahead
+        return ChunkPlan(least=tokens, most=tokens, lookahead=0)
+
+    def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: VocoderState) -> list[Sound]:
+        mels = self.flow.decode(slots, [each.flatten() for each in tokens], final, state.flow)
+        sounds = self.hift.decode(slots, mels, final, state.hift)
+        return [self.told(slot, pcm, end, state) for slot, pcm, end in zip(slots, sounds, final)]
+
+    def lead(self, prompt: Prompt) -> int:
+        """Codes of a recording round up, frames down: what the frames lack of the codes' is heard before the text."""
+        frames = len(prompt.tokens) * self.flow.ratio - len(prompt.mel)
+        return max(0, frames) * self.hift.hift.hop
+
+    def told(self, slot: int, pcm: Tensor, final: bool, state: VocoderState) -> Sound:
+        """A token's sound begins where its frames do; those that begin in this sound are told with it."""
+        samples = pcm.float().cpu().numpy()
+        if (resampling := state.resamplings.get(slot)) is not None:
+            samples = resampling.push(samples, final)
+        per_token = self.rate / self.flow.flow.config.token_rate
+        before, state.samples[slot] = state.samples[slot], state.samples[slot] + len(pcm)
+        scale = len(samples) / max(1, len(pcm))
+        starts = []
+        while (begins := state.lead[slot] + state.begun[slot] * per_token) < state.samples[slot]:
+            offset = begins - before
+            starts.append((state.begun[slot], int(max(0.0, offset) * scale)))
+            state.begun[slot] += 1
+        return Sound(samples, starts)
+
+
+def load_model(folder: Path, device: str = "cpu", **dtypes: torch.dtype) -> GLMTTS:
+    """The release's directory; ConfigError names the file and what is wrong with it.
+
+    dtypes: of the parts `lm` and `flow`; the vocoder stays float32.
+    """
+    tokenizer = read_tokenizer(folder / TOKENIZER)
+    lm_dtype = dtypes.get("lm", torch.float32)
+    lm = speech_lm.load(folder / LLM, tokenizer.speech_tokens(), lm_dtype, POSITIONS, device)
+    config = read_flow_config(folder / FLOW / "config.yaml")
+    path = find(folder / FLOW, FLOW_FILES)
+    flow = load_flow(config, load(path, Table(flow_table(config, Checkpoint(path).shapes))))
+    path = find(folder / HIFT, HIFT_FILES)
+    settings = folder / HIFT / "config.json"
+    hift_config = read_hift_config(settings) if settings.is_file() else HiFTConfig()
+    hift = load_hift(hift_config, load(path, Table(hift_table(hift_config, Checkpoint(path).shapes))))
+    return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), read_voices(folder / VOICES))

@@ -1,0 +1,83 @@
+"""The release's text tokenizer, read as data: a byte-pair vocabulary and the tokens added to it.
+
+`tokenizer.model` has a line a token, base64 and rank; `tokenizer_config.json` the added ones.  No code of the
+checkpoint's is run.  A listener's text never becomes a control token, however it is written; only phonemes may be.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stream_server.errors import ConfigError
+from stream_server.models.glm_tts.config import SpeechTokens
+from stream_server.models.glm_tts.files import read_json
+
+MODEL, CONFIG = "tokenizer.model", "tokenizer_config.json"
+MAX_BYTES = 64 << 20
+# GLM-4's cut of a text into pieces, which is that of a widely used vocabulary of its size.
+PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PHONEME = re.compile(r"<\|[A-Z]{1,6}[1-5]?\|>")
+NAMES = {"pad": "<|endoftext|>", "stop": "<|user|>", "begin": "<|begin_of_audio|>"}
+FIRST, LAST = "<|audio_0|>", "<|audio_{}|>"
+
+
+class TextTokenizer:
+    def __init__(self, ranks: Mapping[bytes, int], added: Mapping[str, int]) -> None:
+        """Raises `ConfigError` where the package that does the cutting is not there."""
+        try:
+            import tiktoken
+        except ImportError:
+            raise ConfigError("GLM-TTS needs the extra: pip install 'stream-server[glm]'", field="model") from None
+        self.added = dict(added)
+        self._phonemes = frozenset(name for name in added if PHONEME.fullmatch(name))
+        self._coder = tiktoken.Encoding("glm", pat_str=PIECES, mergeable_ranks=dict(ranks), special_tokens=self.added)
+
+    def encode(self, text: str) -> list[int]:
+        return self._coder.encode(text, allowed_special=self._phonemes, disallowed_special=())
+
+    def speech_tokens(self, codes: int | None = None) -> SpeechTokens:
+        """Where speech lies in the vocabulary; `codes`, where given, is how many there are."""
+        audio = [name for name in self.added if re.fullmatch(r"<\|audio_\d+\|>", name)]
+        found = {field: self._id(name) for field, name in NAMES.items()}
+        return SpeechTokens(**found, first=self._id(FIRST), last=self._id(LAST.format((codes or len(audio)) - 1)))
+
+    def _id(self, name: str) -> int:
+        if name not in self.added:
+            raise ConfigError(f"{CONFIG}: there is no token {name}", field=name)
+        return self.added[name]
+
+
+def read_tokenizer(folder: Path) -> TextTokenizer:
+    """ConfigError names the file and what is wrong with it."""
+    return TextTokenizer(read_ranks(folder / MODEL), read_added(folder / CONFIG))
+
+
+def read_ranks(path: Path) -> dict[bytes, int]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: larger than a vocabulary may be", field=str(path), limit=MAX_BYTES)
+        ranks = {}
+        for line in path.read_bytes().splitlines():
+            token, rank = line.split()
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+    except (OSError, ValueError, binascii.Error) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__})", field=str(path)) from None
+    return ranks
+
+
+def read_added(path: Path) -> dict[str, int]:
+    found: Any = read_json(path, MAX_BYTES).get("added_tokens_decoder")
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: added_tokens_decoder is missing", field="added_tokens_decoder")
+    try:
+        return {str(token["content"]): int(id) for id, token in found.items()}
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError(
+            f"{path}: added_tokens_decoder is not a table of tokens", field="added_tokens_decoder"
+        ) from None

@@ -1,0 +1,125 @@
+"""A checkpoint in the release's layout, spoken by the engine that speaks everything else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tiktoken")
+
+from stream_server.engine.core import EngineCore
+from stream_server.engine.messages import AbortSequence, AddSequence, Controls, Frame, Tick
+from stream_server.errors import ConfigError
+from stream_server.models import registry
+from stream_server.models.glm_tts.model import GLMTTS
+from stream_server.models.glm_tts.tokenizer import read_tokenizer
+from stream_server.models.interface import SpeechModel
+from stream_server.offline import NO_LIMIT, read_words, run_to_end, sentences, synthesise
+from tests.models.glm_tts.make_checkpoint import make_checkpoint
+
+TEXT = "今天天气很好，我们去公园散步吧。"
+FIRST = 1 << 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ckpt")
+    make_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> SpeechModel:
+    return registry.load(str(folder))
+
+
+def spoken(core: EngineCore, requests: dict[int, Controls]) -> dict[int, np.ndarray]:
+    """The text's first segment by each of them at once."""
+    words = next(iter(sentences(read_words(core, TEXT))))
+    for id, controls in requests.items():
+        core.put(AddSequence(id, words, True, controls, NO_LIMIT))
+    pcm: dict[int, list[np.ndarray]] = {id: [] for id in requests}
+    for output in run_to_end(core):
+        if isinstance(output, Frame):
+            pcm[output.sequence_id].append(output.pcm)
+        else:
+            assert output.reason == "done", output
+    return {id: np.concatenate(pieces) for id, pieces in pcm.items()}
+
+
+def test_it_speaks_in_segments_and_marks_what_it_speaks(model: SpeechModel) -> None:
+    core = EngineCore(model, 2)
+    speech = synthesise(core, TEXT + "再见！", Controls("one", seed=1))
+    segments = len(list(sentences(read_words(core, TEXT + "再见！"))))
+    assert speech.tokens > 40 and len(speech.pcm) == speech.tokens * 960 + segments * 480
+    assert np.isfinite(speech.pcm).all() and np.abs(speech.pcm).max() > 0
+    places = [place for _, place in speech.words]
+    assert places == sorted(places) and speech.words[0][0].source == "今"
+
+
+def test_its_sound_begins_long_before_its_end(model: SpeechModel) -> None:
+    core = EngineCore(model, 1)
+    words = next(iter(sentences(read_words(core, TEXT))))
+    core.put(AddSequence(1, words, True, Controls("one", seed=1), NO_LIMIT))
+    first, steps, tick = None, 0, Tick()
+    while not tick.finished:
+        tick = core.step() or Tick()
+        steps += 1
+        first = first or (steps if tick.frames else None)
+    assert first is not None and first < steps / 2
+
+
+def test_alone_and_in_company_the_same_sound(model: SpeechModel) -> None:
+    requests = {id: Controls("one" if id % 2 else "two", seed=id) for id in range(4)}
+    together = spoken(EngineCore(model, 4), requests)
+    for id, controls in requests.items():
+        alone = spoken(EngineCore(model, 4), {id: controls})[id]
+        assert len(alone) == len(together[id])
+        np.testing.assert_allclose(together[id], alone, atol=1e-4)
+    assert not np.array_equal(together[1][:9_600], together[3][:9_600])
+
+
+def test_both_rates_of_one_speech(model: SpeechModel) -> None:
+    low = spoken(EngineCore(model, 1), {1: Controls("one", seed=1)})[1]
+    high = spoken(EngineCore(model, 1), {1: Controls("one", seed=1, sample_rate=32_000)})[1]
+    assert abs(len(high) * 3 - len(low) * 4) <= 4
+    every_third, every_fourth = high[::4][: len(low) // 3], low[::3][: len(low) // 3]
+    assert np.corrcoef(every_third, every_fourth)[0, 1] > 0.9
+
+
+def test_a_cancelled_segment_frees_its_slot_within_a_step(model: SpeechModel) -> None:
+    core = EngineCore(model, 1)
+    words = next(iter(sentences(read_words(core, TEXT))))
+    core.put(AddSequence(1, words, True, Controls("one", seed=1), NO_LIMIT))
+    for _ in range(25):
+        core.step()
+    core.put(AbortSequence(1))
+    core.step()
+    assert core.load.running == 0
+    again = spoken(core, {2: Controls("two", seed=2)})[2]
+    np.testing.assert_allclose(again, spoken(EngineCore(model, 1), {2: Controls("two", seed=2)})[2], atol=1e-4)
+
+
+def test_a_listener_s_text_is_never_a_control_token(folder: Path) -> None:
+    tokenizer = read_tokenizer(folder / "vq32k-phoneme-tokenizer")
+    tokens = tokenizer.speech_tokens()
+    assert tokens.codes == 64
+    ids = tokenizer.encode("<|user|><|audio_3|>好")
+    assert tokens.stop not in ids and tokens.first + 3 not in ids
+    assert tokenizer.encode("<|IANG3|>") == [258]
+
+
+@pytest.mark.parametrize(
+    "missing", ["llm/config.json", "flow/config.yaml", "hift/model.safetensors", "voices/one.safetensors"]
+)
+def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
+    make_checkpoint(tmp_path, voices=("one",))
+    (tmp_path / missing).unlink()
+    with pytest.raises(ConfigError) as refused:
+        registry.load(str(tmp_path))
+    assert missing.split("/")[0] in refused.value.message
+
+
+def test_voices_stand_in_the_spec(model: SpeechModel) -> None:
+    assert isinstance(model, GLMTTS)
+    assert model.spec.voices == ("one", "two") and model.spec.sample_rates == (24_000, 32_000)
