@@ -14,12 +14,11 @@ from torch.nn import functional as F
 
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.config import Keys
-from stream_server.models.glm_tts.features import LISTENING_RATE, WHISPER_HOP, whisper_mel
+from stream_server.models.glm_tts.features import WHISPER_HOP, whisper_mel
 from stream_server.models.glm_tts.files import read_json
 from stream_server.models.glm_tts.weights import Table, load
 
 PREFIX = "model.encoder."
-PIECE_S = 30  # of a recording, read at a time
 KERNEL, STRIDE = 3, 2
 MULTIPLE = 640  # samples: a recording is filled up to a whole code
 
@@ -105,9 +104,9 @@ class SpeechTokenizer(nn.Module):
 
     @torch.inference_mode()
     def read(self, wave: Tensor) -> list[int]:
-        """float32 [n] at 16 kHz → its codes, 25 a second."""
+        """float32 [n] at 16 kHz → its codes, 25 a second; as many positions as there are, 30 s, read at a time."""
         codes: list[int] = []
-        for piece in torch.split(wave, PIECE_S * LISTENING_RATE):
+        for piece in torch.split(wave, self.config.positions * STRIDE * WHISPER_HOP):
             filled = F.pad(piece, (0, -len(piece) % MULTIPLE))
             features = whisper_mel(filled)[None].to(self.codebook.weight.device)
             valid = torch.zeros(1, features.shape[1], dtype=torch.bool)
