@@ -261,17 +261,80 @@ def write_sound(path: Path, speech: "Speech") -> None:
         path.write_bytes(b"".join(chunk.data for chunk in encoder.encode(speech.pcm) + encoder.finish()))
 
 
-@app.command()
-def voices(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """List the voices; the first is the default."""
-    from stream_server.models.lark.model import describe_voices
+voices_app = typer.Typer(invoke_without_command=True, help="List voices; add, rename and delete those of a checkpoint.")
+app.add_typer(voices_app, name="voices")
+Checkpoint = Annotated[Path, typer.Option("--model", help="A GLM-TTS checkpoint's directory.")]
 
-    listed = describe_voices()
+
+@voices_app.callback()
+def voices(
+    context: typer.Context,
+    model: Annotated[
+        Optional[Path], typer.Option(help="A GLM-TTS checkpoint's directory [the bundled voices].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """List the voices; the first is the default."""
+    if context.invoked_subcommand is not None:
+        return
+    listed = or_exit(partial(list_voices, model))
     if as_json:
         print(json.dumps(listed))
     else:
         for name, description in listed.items():
             print(f"{name:12} {description}")
+
+
+def list_voices(model: Path | None) -> dict[str, str]:
+    if model is None:
+        from stream_server.models.lark.model import describe_voices
+
+        return describe_voices()
+    from stream_server.models.glm_tts.voice import describe
+
+    return describe(model / "voices")
+
+
+@voices_app.command()
+def add(
+    name: str,
+    recording: Annotated[Path, typer.Argument(help="3 to 30 s of one person speaking, in any common format.")],
+    model: Checkpoint,
+    text: Annotated[str, typer.Option(help="What is said in it, exactly.")],
+    consent: Annotated[str, typer.Option(help="A note of whose voice it is, and of their leave.")] = "",
+) -> None:
+    """Make a voice of a recording."""
+
+    def make() -> None:
+        from stream_server.audio.reference import read_recording
+        from stream_server.models.glm_tts.cloning import check_name, load_cloner, save_voice
+
+        check_name(name)
+        if not recording.is_file():
+            raise ConfigError(f"no such file: {recording}", field="recording")
+        sound = read_recording(recording.read_bytes())
+        with console.status("reading the recording …"):
+            voice = load_cloner(model).voice(name, sound, text, consent)
+        place = save_voice(model / "voices", voice)
+        console.print(f"{place}: {sound.seconds:.1f} s, {len(voice.codes)} codes")
+
+    or_exit(make)
+
+
+@voices_app.command()
+def rename(name: str, new: str, model: Checkpoint) -> None:
+    """Give a checkpoint's voice another name."""
+    from stream_server.models.glm_tts.voice import rename_voice
+
+    or_exit(partial(rename_voice, model / "voices", name, new))
+
+
+@voices_app.command()
+def delete(name: str, model: Checkpoint) -> None:
+    """Delete a checkpoint's voice for good."""
+    from stream_server.models.glm_tts.voice import delete_voice
+
+    or_exit(partial(delete_voice, model / "voices", name))
 
 
 def or_exit(call: Callable[[], T]) -> T:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stream_server.errors import ConfigError
@@ -29,10 +30,40 @@ class Voice:
     about: dict[str, str] = field(default_factory=dict)
 
 
+def describe(folder: Path) -> dict[str, str]:
+    """Name → what is said in its recording; reads the headers alone."""
+    return {path.stem: read_about(path).get("transcript", "") for path in places(folder)}
+
+
+def places(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+
+
+def rename_voice(folder: Path, name: str, new: str) -> None:
+    """ConfigError where there is no such voice, or the new name is taken or none."""
+    old = place_of(folder, name)
+    if not NAME.fullmatch(new):
+        raise ConfigError(f"{new!r} is no name for a voice: lower-case letters, digits, - and _", field="new", limit=64)
+    if (folder / f"{new}.safetensors").exists():
+        raise ConfigError(f"there is a voice {new}", field="new")
+    old.rename(folder / f"{new}.safetensors")
+
+
+def delete_voice(folder: Path, name: str) -> None:
+    """ConfigError where there is no such voice."""
+    place_of(folder, name).unlink()
+
+
+def place_of(folder: Path, name: str) -> Path:
+    found = {path.stem: path for path in places(folder)}
+    if name not in found:
+        raise ConfigError(f"there is no voice {name!r}", field="name", limit=", ".join(found))
+    return found[name]
+
+
 def read_voices(folder: Path) -> dict[str, Voice]:
     """Every voice of a folder, by name; none where there is no folder."""
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    return {path.stem: read_voice(path) for path in files}
+    return {path.stem: read_voice(path) for path in places(folder)}
 
 
 def read_voice(path: Path) -> Voice:
@@ -46,4 +77,13 @@ def read_voice(path: Path) -> Voice:
     text, codes = (tuple(checkpoint.tensor(name, None).flatten().tolist()) for name in WHOLE)
     if len(codes) > MAX_CODES:
         raise ConfigError(f"{path}: the recording is too long", field=str(path), limit=MAX_CODES)
-    return Voice(path.stem, text, codes, checkpoint.tensor("mel"), checkpoint.tensor("speaker"))
+    return Voice(path.stem, text, codes, checkpoint.tensor("mel"), checkpoint.tensor("speaker"), read_about(path))
+
+
+def read_about(path: Path) -> dict[str, str]:
+    """What is known of a voice beside its numbers.  ConfigError where the file cannot be read."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return dict(file.metadata() or {})
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError(f"{path}: no voice that can be read ({type(error).__name__})", field=str(path)) from None

@@ -1,13 +1,18 @@
 """A recording becomes a voice, and the voice speaks."""
 
+import json
 import shutil
+import wave
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from stream_server.audio.reference import Recording
+from stream_server.cli import app
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import Controls
 from stream_server.errors import ConfigError, InvalidSetting
@@ -121,3 +126,26 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "campplus.onnx").write_bytes(b"no graph")
     with pytest.raises(ConfigError, match="no ONNX graph"):
         load_cloner(tmp_path)
+
+
+def test_from_the_command_line(folder: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["voices", *arguments])
+
+    sound = tmp_path / "me.wav"
+    with wave.open(str(sound), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((recording(4.0).pcm * 32_767).astype("<i2").tobytes())
+    model = ["--model", str(folder)]
+    added = run("add", "friend", str(sound), *model, "--text", "Hello there.", "--consent", "hers")
+    assert added.exit_code == 0, added.output
+    assert json.loads(run(*model, "--json").stdout) == {"friend": "Hello there.", "one": ""}
+    assert read_voice(folder / "voices" / "friend.safetensors").about["consent"] == "hers"
+    assert run("add", "friend", str(sound), *model, "--text", "Hello there.").exit_code != 0
+    assert run("rename", "friend", "pal", *model).exit_code == 0
+    assert run("rename", "pal", "one", *model).exit_code != 0
+    assert run("delete", "friend", *model).exit_code != 0
+    assert run("delete", "pal", *model).exit_code == 0
+    assert list(read_voices(folder / "voices")) == ["one"]
+    silent = run("add", "friend", str(GOLDEN / "config.json"), *model, "--text", "Hello.")
+    assert silent.exit_code == 1 and "audio" in silent.output
