@@ -5,6 +5,7 @@ import contextlib
 import gc
 import json
 import logging
+import shutil
 import sys
 import wave
 from collections.abc import Callable
@@ -198,6 +199,7 @@ def say(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write: .wav, .mp3, .flac, .aac, .ogg, .opus or .webm.")
     ] = Path("speech.wav"),
+    model: Annotated[str, typer.Option(help="lark, or a GLM-TTS checkpoint's directory.")] = "lark",
     voice: Voice = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same build: same samples.")] = 0,
     speed: Annotated[float, typer.Option(min=0.5, max=2.0)] = 1.0,
@@ -215,7 +217,7 @@ def say(
     from stream_server.session import controls_of
 
     with console.status("loading the voice …"):
-        core = make_core(ServerConfig(slots=1, threads=threads, log_level="warning"))
+        core = or_exit(partial(make_core, ServerConfig(model=model, slots=1, threads=threads, log_level="warning")))
     settings = Settings(
         voice=voice,
         sample_rate=sample_rate,
@@ -259,6 +261,31 @@ def write_sound(path: Path, speech: "Speech") -> None:
     else:
         encoder = make_encoder(AudioFormat(codec), speech.sample_rate)
         path.write_bytes(b"".join(chunk.data for chunk in encoder.encode(speech.pcm) + encoder.finish()))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A GLM-TTS checkpoint's directory, as it was downloaded.")],
+    target: Annotated[Path, typer.Argument(help="Where to write it; may be the same.")],
+    llm: Annotated[Optional[str], typer.Option(help="fp32, bf16 or fp16; as it is stored by default.")] = None,
+    flow: Annotated[Optional[str], typer.Option(help="The same for the flow.")] = None,
+) -> None:
+    """Write a checkpoint's weights as safetensors, once, checked: they load faster and run no code."""
+
+    def write() -> None:
+        from stream_server.models.glm_tts.convert import convert as convert_parts
+        from stream_server.models.glm_tts.model import DATA, PARTS
+        from stream_server.models.glm_tts.weights import dtype_of
+
+        chosen = {part: dtype_of(name, part) for part, name in (("llm", llm), ("flow", flow)) if name}
+        with console.status("converting …"):
+            for part in convert_parts(source, target, PARTS, chosen):
+                console.print(f"{part.path}: {part.tensors} tensors, {part.bytes / 1e6:.1f} MB")
+            for name in DATA:
+                if (source / name).is_dir() and source.resolve() != target.resolve():
+                    shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+
+    or_exit(write)
 
 
 voices_app = typer.Typer(invoke_without_command=True, help="List voices; add, rename and delete those of a checkpoint.")

@@ -18,18 +18,19 @@ from stream_server.engine.messages import Controls, ModelSpec
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts import lm as speech_lm
 from stream_server.models.glm_tts.chunks import Schedule, schedule
+from stream_server.models.glm_tts.convert import Part
 from stream_server.models.glm_tts.flow import Flow, Prompt, flow_table, load_flow
 from stream_server.models.glm_tts.flow_config import read_flow_config
 from stream_server.models.glm_tts.flow_stream import FlowState, FlowStream, FlowVoice
 from stream_server.models.glm_tts.hift import HiFT, hift_table, load_hift
 from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
 from stream_server.models.glm_tts.hift_stream import HiFTState, HiFTStream
-from stream_server.models.glm_tts.lm import SpeechLM, lengths
+from stream_server.models.glm_tts.lm import LM_PART, SpeechLM, lengths
 from stream_server.models.glm_tts.sampling import Draw, choose
 from stream_server.models.glm_tts.text import written
 from stream_server.models.glm_tts.tokenizer import TextTokenizer, read_tokenizer
 from stream_server.models.glm_tts.voice import Voice, read_voices
-from stream_server.models.glm_tts.weights import Checkpoint, Table, find, load
+from stream_server.models.glm_tts.weights import Checkpoint, Table, find
 from stream_server.models.interface import Sound, Step
 from stream_server.models.plan import ChunkPlan
 from stream_server.nn.kv_cache import KVCache
@@ -40,7 +41,7 @@ STEPS = 10  # of the flow
 CHUNKS = "early"
 TRIM = 2  # frames of the vocoder's reach that hardly weigh
 TOKENIZER, LLM, FLOW, HIFT, VOICES = "vq32k-phoneme-tokenizer", "llm", "flow", "hift", "voices"
-FLOW_FILES, HIFT_FILES = ("model.safetensors", "flow.pt"), ("model.safetensors", "hift.pt")
+DATA = (TOKENIZER, "speech_tokenizer", "frontend", VOICES)  # what is copied as it is
 CODES_A_UNIT = 6.0  # of speech for a unit of text, about: where a word is thought to begin
 OTHER_SEED = 0x5EED  # for what is drawn beside codes
 
@@ -237,6 +238,33 @@ class GLMVocoder:
         return Sound(samples, starts)
 
 
+def hift_settings(folder: Path) -> HiFTConfig:
+    """The release's vocoder has no file of settings, and is known without."""
+    return read_hift_config(folder / "config.json") if (folder / "config.json").is_file() else HiFTConfig()
+
+
+FLOW_PART = Part(
+    FLOW,
+    ("model.safetensors", "flow.pt"),
+    lambda folder, shapes: Table(dict(flow_table(read_flow_config(folder / "config.yaml"), shapes))),
+    copied=("config.yaml",),
+)
+HIFT_PART = Part(
+    HIFT,
+    ("model.safetensors", "hift.pt"),
+    lambda folder, shapes: Table(dict(hift_table(hift_settings(folder), shapes))),
+    copied=("config.json",),
+)
+PARTS = (LM_PART, FLOW_PART, HIFT_PART)
+
+
+def load_part(folder: Path, part: Part) -> dict[str, Tensor]:
+    checkpoint = Checkpoint(find(folder / part.name, part.files), part.prefix)
+    return {
+        name: checkpoint.tensor(name) for name in checkpoint.expect(part.table(folder / part.name, checkpoint.shapes))
+    }
+
+
 def load_model(folder: Path, device: str = "cpu", **dtypes: torch.dtype) -> GLMTTS:
     """The release's directory; ConfigError names the file and what is wrong with it.
 
@@ -245,11 +273,6 @@ def load_model(folder: Path, device: str = "cpu", **dtypes: torch.dtype) -> GLMT
     tokenizer = read_tokenizer(folder / TOKENIZER)
     lm_dtype = dtypes.get("lm", torch.float32)
     lm = speech_lm.load(folder / LLM, tokenizer.speech_tokens(), lm_dtype, POSITIONS, device)
-    config = read_flow_config(folder / FLOW / "config.yaml")
-    path = find(folder / FLOW, FLOW_FILES)
-    flow = load_flow(config, load(path, Table(flow_table(config, Checkpoint(path).shapes))))
-    path = find(folder / HIFT, HIFT_FILES)
-    settings = folder / HIFT / "config.json"
-    hift_config = read_hift_config(settings) if settings.is_file() else HiFTConfig()
-    hift = load_hift(hift_config, load(path, Table(hift_table(hift_config, Checkpoint(path).shapes))))
+    flow = load_flow(read_flow_config(folder / FLOW / "config.yaml"), load_part(folder, FLOW_PART))
+    hift = load_hift(hift_settings(folder / HIFT), load_part(folder, HIFT_PART))
     return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), read_voices(folder / VOICES))

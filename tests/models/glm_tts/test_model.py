@@ -1,11 +1,16 @@
 """A checkpoint in the release's layout, spoken by the engine that speaks everything else."""
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from stream_server.cli import app
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AbortSequence, AddSequence, Controls, Frame, Tick
 from stream_server.errors import ConfigError
@@ -123,3 +128,26 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
 def test_voices_stand_in_the_spec(model: SpeechModel) -> None:
     assert isinstance(model, GLMTTS)
     assert model.spec.voices == ("one", "two") and model.spec.sample_rates == (24_000, 32_000)
+
+
+def test_a_checkpoint_is_converted_and_says_the_same(folder: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> bytes:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == 0, result.output
+        return result.stdout.encode()
+
+    release, target = tmp_path / "release", tmp_path / "converted"
+    shutil.copytree(folder, release)
+    for part, name in (("flow", "flow.pt"), ("hift", "hift.pt")):  # as they are downloaded
+        weights = load_file(release / part / "model.safetensors")
+        (release / part / "model.safetensors").unlink()
+        torch.save({"model": weights} if part == "flow" else weights, release / part / name)
+    run("convert", str(release), str(target))
+    assert not list(target.rglob("*.pt"))
+    said = []
+    for place in (release, target):
+        run("say", TEXT, "--model", str(place), "--voice", "two", "-o", str(tmp_path / "x.wav"))
+        said.append((tmp_path / "x.wav").read_bytes())
+    assert said[0] == said[1] and len(said[0]) > 48_000
+    narrow = CliRunner().invoke(app, ["convert", str(release), str(tmp_path / "n"), "--llm", "int8"])
+    assert narrow.exit_code != 0 and "bf16" in narrow.output
