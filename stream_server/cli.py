@@ -23,6 +23,7 @@ from stream_server.engine.messages import ModelSpec
 from stream_server.errors import ConfigError, StreamServerError
 
 if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer at once
+    from stream_server.batch import Cloning
     from stream_server.engine.client import Engine
     from stream_server.engine.core import EngineCore
     from stream_server.offline import Speech
@@ -261,6 +262,67 @@ def write_sound(path: Path, speech: "Speech") -> None:
     else:
         encoder = make_encoder(AudioFormat(codec), speech.sample_rate)
         path.write_bytes(b"".join(chunk.data for chunk in encoder.encode(speech.pcm) + encoder.finish()))
+
+
+@app.command()
+def batch(
+    tasks: Annotated[
+        Path, typer.Argument(help="JSONL: uttid, syn_text, prompt_speech, prompt_text; or id, text, voice.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for sound, manifest and summary.")] = Path(
+        "outputs"
+    ),
+    model: Annotated[str, typer.Option(help="lark, or a GLM-TTS checkpoint's directory.")] = "lark",
+    seed: Annotated[int, typer.Option(min=0, help="Of items that name none.")] = 0,
+    slots: Annotated[int, typer.Option(min=1, max=128, help="Items spoken at once.")] = 8,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Speak a file of texts into a folder; started again, it goes on where it was."""
+    from rich.progress import Progress
+
+    from stream_server.batch import Batch, lines
+
+    def speak() -> None:
+        total = sum(1 for _ in lines(tasks))
+        with console.status("loading the voice …"):
+            core = make_core(ServerConfig(model=model, slots=slots, threads=threads, log_level="warning"))
+        with Progress(console=console) as progress:
+            bar = progress.add_task("items", total=total)
+            work = Batch(core, output, cloning(core, model), told=lambda id: progress.advance(bar))
+            summary = work.run(tasks, seed)
+            progress.update(bar, completed=total)
+        for name, why in summary.broken.items():
+            console.print(f"[red]{name}[/red]: {why}", highlight=False)
+        console.print(
+            f"{summary.done} spoken, {summary.skipped} there already, {len(summary.broken)} broken; "
+            f"{summary.audio_s:.1f} s of speech in {summary.wall_s:.1f} s: {output}"
+        )
+
+    or_exit(speak)
+
+
+def cloning(core: "EngineCore", model: str) -> "Cloning | None":
+    """Where the model is a checkpoint that can be given voices."""
+    if not Path(model).is_dir():
+        return None
+    from stream_server.audio.reference import read_recording
+    from stream_server.batch import clone_once
+    from stream_server.models.glm_tts.cloning import Cloner, load_cloner
+    from stream_server.models.glm_tts.model import GLMTTS
+
+    speaker = core.runner.model
+    assert isinstance(speaker, GLMTTS)
+    loaded: list[Cloner] = []  # at the first recording: it is large, and many batches have none
+
+    def make(data: bytes, text: str) -> str:
+        recording = read_recording(data)
+        if not loaded:
+            loaded.append(load_cloner(Path(model)))
+        voice = loaded[0].voice(f"batch-{len(speaker.voices)}", recording, text)
+        speaker.add_voice(voice)
+        return voice.name
+
+    return clone_once(make)
 
 
 @app.command()

@@ -97,6 +97,11 @@ class GLMTTS:
             reader="plain",
         )
 
+    def add_voice(self, voice: Voice) -> None:
+        """It may be spoken in from now on; not in the spec, for nobody else is to choose it."""
+        self.voices[voice.name] = voice
+        self.vocoder.add_voice(voice)
+
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
         return Segment(tuple(self.tokenizer.encode(written(words))), len(words))
 
@@ -182,10 +187,13 @@ class GLMVocoder:
         self.flow = FlowStream(flow, self.schedule, steps=STEPS)
         self.hift = HiFTStream(hift, TRIM)
         self.rate = hift.config.sampling_rate
-        self.voices: dict[str, FlowVoice] = {
-            name: self.flow.voice(Prompt(torch.tensor(voice.codes), voice.mel, voice.speaker))
-            for name, voice in voices.items()
-        }
+        self.voices: dict[str, FlowVoice] = {}
+        for voice in voices.values():
+            self.add_voice(voice)
+
+    def add_voice(self, voice: Voice) -> None:
+        prompt = Prompt(torch.tensor(voice.codes), voice.mel, voice.speaker)
+        self.voices[voice.name] = self.flow.voice(prompt)
 
     def allocate(self, num_slots: int) -> VocoderState:
         return VocoderState(self.flow.allocate(num_slots), self.hift.allocate(num_slots))

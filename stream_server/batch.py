@@ -1,0 +1,292 @@
+"""Many texts into files, without a server: a JSONL of items in, sound, a manifest and a summary out.
+
+Items run side by side through one engine.  One that is wrong is named and stops nobody; one that is finished is in the
+manifest, and a run that was cut off takes up behind it.  A file appears whole or not at all.
+
+An item is one JSON object a line.  Fields by GLM-TTS's names, or the plainer ones beside them:
+
+    uttid, id                     the file's name
+    syn_text, text                what to say
+    prompt_speech, reference      a recording to speak like, where the model can; `voice` names one it has
+    prompt_text, reference_text   what is said in it
+    seed, sample_rate             as on every other surface
+"""
+
+import json
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from stream_server.audio.encoders import make_encoder
+from stream_server.audio.format import AudioFormat
+from stream_server.engine.core import EngineCore
+from stream_server.engine.messages import AddSequence, Controls, Finished, Tick
+from stream_server.errors import (
+    ConfigError,
+    InvalidSetting,
+    SequenceFailed,
+    StreamServerError,
+    TextTooLong,
+    UnknownVoice,
+)
+from stream_server.offline import NO_LIMIT, read_words, sentences
+from stream_server.text.word import Word
+
+MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
+MAX_LINE = 1 << 20  # characters
+MAX_TEXT = 100_000  # characters of one item
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+ALIASES = {
+    "id": ("uttid", "id"),
+    "text": ("syn_text", "text"),
+    "reference": ("prompt_speech", "reference"),
+    "reference_text": ("prompt_text", "reference_text"),
+}
+
+
+class Cloning(Protocol):
+    """Makes the model speak like a recording: → a voice's name, good until as many others were asked for."""
+
+    def __call__(self, recording: Path, text: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Item:
+    id: str
+    text: str
+    voice: str | None = None
+    reference: str | None = None
+    reference_text: str = ""
+    seed: int = 0
+    sample_rate: int | None = None
+
+
+@dataclass
+class Summary:
+    done: int = 0
+    skipped: int = 0  # in the manifest already
+    broken: dict[str, str] = field(default_factory=dict)  # item or line → why
+    audio_s: float = 0.0
+    wall_s: float = 0.0
+
+
+@dataclass
+class Running:
+    """An item on its way: its sentences one after the other, its sound kept until it is whole."""
+
+    item: Item
+    controls: Controls
+    left: deque[tuple[Word, ...]]
+    pcm: list[np.ndarray] = field(default_factory=list)
+    tokens: int = 0
+    truncated: bool = False
+
+
+class Batch:
+    def __init__(
+        self,
+        core: EngineCore,
+        folder: Path,
+        clone: Cloning | None = None,
+        told: Callable[[str], None] = lambda id: None,
+    ) -> None:
+        """told: called with every item that is done or broken."""
+        self.core, self.folder, self.clone, self.told = core, folder, clone, told
+        self.summary = Summary()
+        self.running: dict[int, Running] = {}  # by sequence
+        self.ids = count(1)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def run(self, path: Path, seed: int = 0) -> Summary:
+        """All items of a file; raises `ConfigError` where there is no such file."""
+        began = self.core.clock()
+        finished = set(self.finished())
+        items = self.waiting(path, seed, finished)
+        while self.fill(items) or self.running:
+            tick = self.core.step() or Tick()
+            for frame in tick.frames:
+                self.running[frame.sequence_id].pcm.append(frame.pcm)
+            for finished in tick.finished:
+                self.take(finished)
+        self.summary.wall_s = self.core.clock() - began
+        write(self.folder / SUMMARY, json.dumps(asdict(self.summary), indent=1, ensure_ascii=False).encode())
+        return self.summary
+
+    def waiting(self, path: Path, seed: int, finished: set[str]) -> Iterator[Item]:
+        """Items that are to be spoken; the others are counted."""
+        seen: set[str] = set()
+        for number, line in enumerate(lines(path), 1):
+            try:
+                item = read_item(line, seed)
+                if item.id in seen:
+                    raise InvalidSetting("id: another item has it too", field="id")
+            except StreamServerError as error:
+                self.fail(f"line {number}", error)
+                continue
+            seen.add(item.id)
+            if item.id in finished:
+                self.summary.skipped += 1
+            else:
+                yield item
+
+    def fill(self, items: Iterator[Item]) -> bool:
+        """As many as there are slots for; whether one was begun."""
+        begun = False
+        while len(self.running) < self.core.scheduler.num_slots and (item := next(items, None)) is not None:
+            try:
+                self.begin(item)
+                begun = True
+            except (StreamServerError, OSError) as error:
+                self.fail(item.id, error)
+        return begun
+
+    def begin(self, item: Item) -> None:
+        spec = self.core.spec
+        voice = item.voice or spec.voices[0]
+        if item.reference is not None:
+            if self.clone is None:
+                raise InvalidSetting("reference: this model has voices of its own alone", field="reference")
+            voice = self.clone(Path(item.reference), item.reference_text)
+        elif voice not in spec.voices:
+            raise UnknownVoice("voice: no such voice", field="voice", limit=", ".join(spec.voices))
+        rate = item.sample_rate or spec.sample_rates[0]
+        if rate not in spec.sample_rates:
+            choices = ", ".join(map(str, spec.sample_rates))
+            raise InvalidSetting("sample_rate: no such rate here", field="sample_rate", limit=choices)
+        parts = deque(sentences(read_words(self.core, item.text)))
+        if not parts:
+            raise InvalidSetting("text: there is nothing to say in it", field="text")
+        self.go_on(Running(item, Controls(voice, item.seed, sample_rate=rate), parts))
+
+    def go_on(self, running: Running) -> None:
+        id = next(self.ids)
+        self.running[id] = running
+        self.core.put(AddSequence(id, running.left.popleft(), True, running.controls, NO_LIMIT))
+
+    def take(self, finished: Finished) -> None:
+        """A sentence is over: the item's next one, or the item, or neither."""
+        running = self.running.pop(finished.sequence_id)
+        running.tokens += finished.stats.tokens
+        running.truncated |= finished.reason == "truncated"
+        if finished.reason not in ("done", "truncated"):
+            self.fail(running.item.id, SequenceFailed(finished.message or finished.reason))
+        elif running.left:
+            self.go_on(running)
+        else:
+            self.keep(running)
+
+    def keep(self, running: Running) -> None:
+        item, controls = running.item, running.controls
+        pcm = np.concatenate(running.pcm) if running.pcm else np.zeros(0, np.float32)
+        encoder = make_encoder(AudioFormat("wav"), controls.sample_rate)
+        name = f"{item.id}.wav"
+        write(self.folder / name, sized(b"".join(c.data for c in (*encoder.encode(pcm), *encoder.finish()))))
+        spoken = " ".join(word.spoken for part in sentences(read_words(self.core, item.text)) for word in part)
+        line = asdict(item) | {
+            "file": name,
+            "normalised": spoken,
+            "voice": controls.voice if item.reference is None else None,
+            "sample_rate": controls.sample_rate,
+            "tokens": running.tokens,
+            "truncated": running.truncated,
+            "audio_s": round(len(pcm) / controls.sample_rate, 4),
+            "model": self.core.spec.name,
+        }
+        with (self.folder / MANIFEST).open("a", encoding="utf-8") as manifest:
+            manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
+            manifest.flush()
+            os.fsync(manifest.fileno())
+        self.summary.done += 1
+        self.summary.audio_s += len(pcm) / controls.sample_rate
+        self.told(item.id)
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Named, and nobody else is disturbed."""
+        self.summary.broken[name] = getattr(error, "message", None) or type(error).__name__
+        self.told(name)
+
+    def finished(self) -> Iterator[str]:
+        """Items of an earlier run whose sound is there; a last line that was cut off counts for nothing."""
+        path = self.folder / MANIFEST
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                told = json.loads(line)
+            except ValueError:
+                continue
+            if (self.folder / told["file"]).exists():
+                yield told["id"]
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Those that are not empty."""
+    if not path.is_file():
+        raise ConfigError(f"no such file: {path}", field="tasks")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        yield from (line for line in file if line.strip())
+
+
+def read_item(line: str, seed: int) -> Item:
+    """Raises a `ClientError` that names the field."""
+    if len(line) > MAX_LINE:
+        raise TextTooLong("the line is too long", field="line", limit=MAX_LINE)
+    try:
+        told = json.loads(line)
+    except ValueError:
+        raise InvalidSetting("not JSON", field="line") from None
+    if not isinstance(told, dict):
+        raise InvalidSetting("not a JSON object", field="line")
+    found: dict[str, Any] = {"seed": seed}
+    for name, aliases in ALIASES.items():
+        given = [told[alias] for alias in aliases if told.get(alias) is not None]
+        if given:
+            found[name] = given[0]
+    found |= {name: told[name] for name in ("voice", "seed", "sample_rate") if told.get(name) is not None}
+    for name in ("id", "text"):
+        if not isinstance(found.get(name), str | int):
+            raise InvalidSetting(f"{ALIASES[name][0]}: missing", field=name)
+    for name, value in found.items():
+        kind = int if name in ("seed", "sample_rate") else str
+        if name == "id":
+            found[name] = str(value)
+        elif type(value) is not kind:
+            raise InvalidSetting(f"{name}: not a {kind.__name__}", field=name)
+    if not NAME.fullmatch(found["id"]):
+        raise InvalidSetting("id: letters, digits, '.', '_' and '-' alone", field="id", limit=128)
+    if len(found["text"]) > MAX_TEXT:
+        raise TextTooLong("text: too long", field="text", limit=MAX_TEXT)
+    return Item(**found)
+
+
+def sized(wav: bytes) -> bytes:
+    """A stream's header, told how long it was after all."""
+    length = len(wav) - 44
+    return wav[:4] + (length + 36).to_bytes(4, "little") + wav[8:40] + length.to_bytes(4, "little") + wav[44:]
+
+
+def write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def clone_once(make: Callable[[bytes, str], str]) -> Cloning:
+    """Each recording is read once, however many items speak like it."""
+    made: dict[tuple[str, str], str] = {}
+
+    def clone(recording: Path, text: str) -> str:
+        key = (str(recording.resolve()), text)
+        if key not in made:
+            if not recording.is_file():
+                raise InvalidSetting(f"prompt_speech: no such file: {recording}", field="reference")
+            made[key] = make(recording.read_bytes(), text)
+        return made[key]
+
+    return clone

@@ -1,0 +1,146 @@
+"""Files of texts into folders of sound: every good item once, the broken ones named, a cut-off run taken up."""
+
+import json
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from stream_server.batch import Batch, clone_once, read_item
+from stream_server.cli import app
+from stream_server.engine.core import EngineCore
+from stream_server.errors import ClientError, InvalidSetting
+from tests.fakes import SAMPLES_PER_TOKEN, TOKENS_PER_WORD, FakeModel
+
+WORD = SAMPLES_PER_TOKEN * TOKENS_PER_WORD
+ITEMS = 200
+
+
+class Cut(Exception):
+    """The process was killed."""
+
+
+def tasks(path: Path, *items: dict[str, Any] | str) -> Path:
+    path.write_text("\n".join(item if isinstance(item, str) else json.dumps(item) for item in items) + "\n")
+    return path
+
+
+def many(path: Path) -> Path:
+    """ITEMS good ones by both spellings, three broken ones among them."""
+    items: list[dict[str, Any] | str] = []
+    for number in range(ITEMS):
+        names = ("uttid", "syn_text") if number % 2 else ("id", "text")
+        items.append(
+            {names[0]: f"item-{number}", names[1]: "One two. Three." if number % 3 else "One.", "seed": number}
+        )
+    items.insert(10, "{no JSON")
+    items.insert(50, {"uttid": "../escape", "syn_text": "One."})
+    items.insert(120, {"uttid": "no-voice", "syn_text": "One.", "voice": "nobody"})
+    return tasks(path, *items)
+
+
+def seconds(folder: Path) -> dict[str, int]:
+    """Samples by file."""
+    found = {}
+    for path in folder.glob("*.wav"):
+        with wave.open(str(path)) as file:
+            found[path.stem] = file.getnframes()
+    return found
+
+
+def test_every_good_item_once_and_the_broken_ones_named(tmp_path: Path) -> None:
+    summary = Batch(EngineCore(FakeModel(), 4), tmp_path / "out").run(many(tmp_path / "tasks.jsonl"))
+    assert (summary.done, summary.skipped) == (ITEMS, 0)
+    assert set(summary.broken) == {"line 11", "line 51", "no-voice"}
+    expected = {f"item-{n}": WORD * (3 if n % 3 else 1) for n in range(ITEMS)}
+    assert seconds(tmp_path / "out") == expected
+    manifest = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    assert sorted(line["id"] for line in manifest) == sorted(expected)
+    assert all(line["seed"] == int(line["id"].split("-")[1]) and line["text"].startswith("One") for line in manifest)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["done"] == ITEMS
+
+
+def test_a_run_that_was_killed_is_taken_up(tmp_path: Path) -> None:
+    path, out = many(tmp_path / "tasks.jsonl"), tmp_path / "out"
+    told: list[str] = []
+
+    def until_seventy(id: str) -> None:
+        told.append(id)
+        if len(told) == 70:
+            raise Cut
+
+    with pytest.raises(Cut):
+        Batch(EngineCore(FakeModel(), 4), out, told=until_seventy).run(path)
+    with (out / "manifest.jsonl").open("a") as manifest:
+        manifest.write('{"id": "item-')  # it was writing when it was killed
+        manifest.write("\n")
+    before = (out / "item-0.wav").stat().st_mtime_ns
+    summary = Batch(EngineCore(FakeModel(), 4), out).run(path)
+    assert summary.done + summary.skipped == ITEMS and summary.skipped > 50
+    assert (out / "item-0.wav").stat().st_mtime_ns == before
+    whole = [line for line in (out / "manifest.jsonl").read_text().splitlines() if line.endswith("}")]
+    ids = [json.loads(line)["id"] for line in whole]
+    assert len(ids) == len(set(ids)) == ITEMS
+    assert not list(out.glob(".*partial"))
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("[]", "line"),
+        ("{", "line"),
+        ('{"text": "x"}', "id"),
+        ('{"id": "a"}', "text"),
+        ('{"id": "a/b", "text": "x"}', "id"),
+        ('{"id": "a", "text": ["x"]}', "text"),
+        ('{"id": "a", "text": "x", "seed": "1"}', "seed"),
+        ('{"id": "a", "text": "x", "seed": true}', "seed"),
+        ('{"id": "a", "text": "' + "x" * 100_001 + '"}', "text"),
+    ],
+)
+def test_what_is_wrong_with_an_item_is_named(line: str, field: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        read_item(line, 0)
+    assert refused.value.field == field
+
+
+def test_both_spellings_are_one() -> None:
+    plain = read_item('{"id": 7, "text": "Hi.", "reference": "a.wav", "reference_text": "A."}', 3)
+    assert plain == read_item(
+        '{"uttid": "7", "syn_text": "Hi.", "prompt_speech": "a.wav", "prompt_text": "A.", "other": 1}', 3
+    )
+    assert (plain.id, plain.seed) == ("7", 3)
+
+
+def test_a_recording_is_read_once_and_a_bad_one_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    (tmp_path / "bad.wav").write_bytes(b"noise")
+    read: list[bytes] = []
+
+    def make(data: bytes, text: str) -> str:
+        read.append(data)
+        if data == b"noise":
+            raise InvalidSetting("audio: not a recording that can be read", field="audio")
+        return "two"
+
+    items = [
+        {"uttid": f"{n}", "syn_text": "One.", "prompt_speech": str(tmp_path / name), "prompt_text": "A."}
+        for n, name in enumerate(("a.wav", "a.wav", "bad.wav", "none.wav", "a.wav"))
+    ]
+    batch = Batch(EngineCore(FakeModel(), 2), tmp_path / "out", clone_once(make))
+    summary = batch.run(tasks(tmp_path / "tasks.jsonl", *items))
+    assert summary.done == 3 and set(summary.broken) == {"2", "3"}
+    assert read.count(b"sound") == 1
+    alone = Batch(EngineCore(FakeModel(), 2), tmp_path / "alone").run(tmp_path / "tasks.jsonl")
+    assert alone.done == 0 and "voices of its own" in alone.broken["0"]
+
+
+def test_from_the_command_line(tmp_path: Path) -> None:
+    path = tasks(tmp_path / "t.jsonl", {"id": "a", "text": "Hello there.", "voice": "slt"}, {"id": "b"})
+    result = CliRunner().invoke(app, ["batch", str(path), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0 and "1 spoken" in result.output and "line 2" in result.output
+    assert seconds(tmp_path / "out")["a"] > 10_000
+    missing = CliRunner().invoke(app, ["batch", str(tmp_path / "none.jsonl")])
+    assert missing.exit_code == 2 and "no such file" in missing.output
