@@ -107,8 +107,8 @@ class Batch:
     def run(self, path: Path, seed: int = 0) -> Summary:
         """All items of a file; raises `ConfigError` where there is no such file."""
         began = self.core.clock()
-        finished = set(self.finished())
-        items = self.waiting(path, seed, finished)
+        there = set(self.finished())
+        items = self.waiting(path, seed, there)
         while self.fill(items) or self.running:
             tick = self.core.step() or Tick()
             for frame in tick.frames:
