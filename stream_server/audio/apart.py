@@ -74,7 +74,7 @@ def decode_apart(data: bytes, longest_s: float, seconds: float) -> Decoded:
     told: dict[str, Any] = json.loads(head)
     if "why" in told:
         raise Refused(told["why"], told["limit"])
-    return Decoded(np.frombuffer(samples, np.float32), told["rate"], told["clipped"])
+    return Decoded(np.frombuffer(samples, np.float32).copy(), told["rate"], told["clipped"])
 
 
 def main() -> None:
