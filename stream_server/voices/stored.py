@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_server.errors import InvalidSetting
+from stream_server.errors import InvalidSetting, TextTooLong
+from stream_server.limits import Limits
 
 NAME = re.compile(r"[a-z0-9_-]{1,64}")
 NAME_FORM = "1 to 64 of a-z, 0-9, _ and -"
@@ -38,3 +39,13 @@ def check_name(name: str, field: str = "name") -> str:
     if not NAME.fullmatch(name):
         raise InvalidSetting("not a name for a voice", field=field, limit=NAME_FORM)
     return name
+
+
+def check_words(text: str, consent: str, limits: Limits) -> None:
+    """What is said in the recording, and the note of who allowed it.  Raises `InvalidSetting` or `TextTooLong`."""
+    if not text.strip():
+        raise InvalidSetting("text: what is said in the recording must be told", field="text")
+    if len(text) > limits.reference_text_chars:
+        raise TextTooLong("text: more than is said in a recording", field="text", limit=limits.reference_text_chars)
+    if len(consent) > limits.consent_chars:
+        raise TextTooLong("consent: the note is too long", field="consent", limit=limits.consent_chars)
