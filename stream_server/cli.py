@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer 
     from stream_server.engine.client import Engine
     from stream_server.engine.core import EngineCore
     from stream_server.offline import Speech
+    from stream_server.voices.store import VoiceStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -305,22 +306,24 @@ def cloning(core: "EngineCore", model: str) -> "Cloning | None":
     """Where the model is a checkpoint that can be given voices."""
     if not Path(model).is_dir():
         return None
-    from stream_server.audio.reference import read_recording
+    from stream_server.audio.reference import read_reference
     from stream_server.batch import clone_once
-    from stream_server.models.glm_tts.cloning import Cloner, load_cloner
+    from stream_server.limits import Limits
+    from stream_server.models.glm_tts.cloning import load_maker, voice_shape
     from stream_server.models.glm_tts.model import GLMTTS
+    from stream_server.voices.add import Make
 
     speaker = core.runner.model
     assert isinstance(speaker, GLMTTS)
-    loaded: list[Cloner] = []  # at the first recording: it is large, and many batches have none
+    loaded: list[Make] = []  # at the first recording: it is large, and many batches have none
 
     def make(data: bytes, text: str) -> str:
-        recording = read_recording(data)
+        recording = read_reference(data, Limits())
         if not loaded:
-            loaded.append(load_cloner(Path(model)))
-        voice = loaded[0].voice(f"batch-{len(speaker.voices)}", recording, text)
-        speaker.add_voice(voice)
-        return voice.name
+            loaded.append(load_maker(Path(model)))
+        made = loaded[0](f"batch-{len(speaker.voices)}", text, recording, "")
+        speaker.add_voice(made.name, voice_shape(Path(model), speaker.tokenizer).check(made))
+        return made.name
 
     return clone_once(make)
 
@@ -379,9 +382,15 @@ def list_voices(model: Path | None) -> dict[str, str]:
         from stream_server.models.lark.model import describe_voices
 
         return describe_voices()
-    from stream_server.models.glm_tts.voice import describe
+    return {voice.name: voice.about.transcript if voice.about else "(damaged)" for voice in voices_of(model).list()}
 
-    return describe(model / "voices")
+
+def voices_of(model: Path) -> "VoiceStore":
+    from stream_server.models.glm_tts.cloning import store_of
+
+    if not model.is_dir():
+        raise ConfigError(f"no such directory: {model}", field="model")
+    return store_of(model)
 
 
 @voices_app.command()
@@ -395,17 +404,13 @@ def add(
     """Make a voice of a recording."""
 
     def make() -> None:
-        from stream_server.audio.reference import read_recording
-        from stream_server.models.glm_tts.cloning import check_name, load_cloner, save_voice
+        from stream_server.limits import Limits
+        from stream_server.models.glm_tts.cloning import load_maker
+        from stream_server.voices.add import add_voice
 
-        check_name(name)
-        if not recording.is_file():
-            raise ConfigError(f"no such file: {recording}", field="recording")
-        sound = read_recording(recording.read_bytes())
         with console.status("reading the recording …"):
-            voice = load_cloner(model).voice(name, sound, text, consent)
-        place = save_voice(model / "voices", voice)
-        console.print(f"{place}: {sound.seconds:.1f} s, {len(voice.codes)} codes")
+            made = add_voice(name, recording, text, consent, Limits(), voices_of(model), partial(load_maker, model))
+        console.print(f"{made.name}: {made.about.source_s:.1f} s")
 
     or_exit(make)
 
@@ -413,17 +418,13 @@ def add(
 @voices_app.command()
 def rename(name: str, new: str, model: Checkpoint) -> None:
     """Give a checkpoint's voice another name."""
-    from stream_server.models.glm_tts.voice import rename_voice
-
-    or_exit(partial(rename_voice, model / "voices", name, new))
+    or_exit(lambda: voices_of(model).rename(name, new))
 
 
 @voices_app.command()
 def delete(name: str, model: Checkpoint) -> None:
     """Delete a checkpoint's voice for good."""
-    from stream_server.models.glm_tts.voice import delete_voice
-
-    or_exit(partial(delete_voice, model / "voices", name))
+    or_exit(lambda: voices_of(model).delete(name))
 
 
 def or_exit(call: Callable[[], T]) -> T:

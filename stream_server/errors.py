@@ -12,6 +12,9 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 │   ├── UnknownPath               nothing is served there
 │   ├── WrongMethod               it is, but not by that HTTP method
 │   ├── UnsupportedFormat
+│   ├── InvalidAudio              a recording no voice can be made of
+│   ├── VoiceExists               the name is taken
+│   ├── TooManyVoices
 │   ├── TooManyContexts
 │   ├── Unauthorized              no key, or one that does not open this server
 │   └── ForbiddenOrigin           a web page from elsewhere
@@ -21,6 +24,7 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 ├── EngineError
 │   ├── SequenceFailed            this text is lost, the engine lives
 │   └── EngineDead                the core is gone; retryable
+├── BrokenVoice                   a stored voice's file is damaged, or made for another checkpoint
 ├── OpusMissing                   no libopus on this machine
 └── ConfigError                   before start, with the key that is wrong
 
@@ -110,6 +114,21 @@ class UnsupportedFormat(ClientError):
     http_status = 422
 
 
+class InvalidAudio(ClientError):
+    code = "invalid_audio"
+    http_status = 422
+
+
+class VoiceExists(ClientError):
+    code = "voice_exists"
+    http_status = 409
+
+
+class TooManyVoices(ClientError):
+    code = "too_many_voices"
+    http_status = 409
+
+
 class TooManyContexts(ClientError):
     code = "too_many_contexts"
     http_status = 429
@@ -160,6 +179,10 @@ class EngineDead(EngineError):
     retryable = True
     http_status = 503
     ws_code = 1012
+
+
+class BrokenVoice(StreamServerError):
+    code = "broken_voice"
 
 
 class OpusMissing(StreamServerError):

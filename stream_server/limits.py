@@ -29,5 +29,15 @@ class Limits:
     connections: int = 256
     streams: int | None = None  # contexts served at once, whatever comes of it; None: as many as this machine can
     queue: int = 64  # sequences waiting for a slot
+    # A new voice: its recording, what is said in it, and how many there may be.
+    reference_bytes: int = 20_000_000  # of the file, in whatever format
+    reference_min_s: float = 3.0
+    reference_max_s: float = 30.0
+    reference_decode_s: float = 10.0  # of a decoder's work on it: beyond it the file is refused
+    reference_text_chars: int = 1_000
+    consent_chars: int = 1_000
+    uploads: int = 2  # recordings taken in at a time: past these the server is overloaded
+    upload_s: float = 60.0  # until all of one has come
+    stored_voices: int = 1_000
     # The engine.
     stall_s: float = 0.2  # without a sign of life while there is work: it counts as dead

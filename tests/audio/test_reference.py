@@ -1,115 +1,174 @@
-"""Recordings that strangers bring: read where they are sound, refused at once where they are not."""
+"""Recordings as people send them, and as somebody sends them who means harm."""
 
-import io
 import resource
-import struct
-import time
-import wave
+import subprocess
+import sys
+from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
-from stream_server.audio.reference import read_recording
-from stream_server.errors import InvalidSetting, MessageTooLarge
+from stream_server.audio import apart
+from stream_server.audio.reference import Reference, read_reference
+from stream_server.errors import InvalidAudio, MessageTooLarge
+from stream_server.limits import Limits
+from tests.audio.hostile import HOSTILE
+from tests.audio.recordings import RATE, encoded, speechlike, wav
+from tests.audio.sound import lag, snr_db
 
-
-def tone(seconds: float, rate: int = 16_000, level: float = 0.3) -> np.ndarray:
-    return (level * np.sin(np.arange(int(seconds * rate)) * 0.05)).astype(np.float32)
-
-
-def wav(pcm: np.ndarray, rate: int = 16_000, channels: int = 1) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((channels, 2, rate, 0, "NONE", ""))
-        file.writeframes((np.clip(pcm, -1, 1) * 32_767).astype("<i2").tobytes())
-    return buffer.getvalue()
-
-
-def encoded(pcm: np.ndarray, container: str, codec: str, rate: int = 48_000) -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray((pcm[None] * 32_767).astype(np.int16), format="s16", layout="mono")
-        frame.sample_rate = rate
-        resampler = av.AudioResampler(
-            stream.format.name, "mono", rate, frame_size=stream.codec_context.frame_size or 1024
-        )
-        for piece in resampler.resample(frame) + resampler.resample(None):
-            file.mux(stream.encode(piece))
-        file.mux(stream.encode(None))
-    return buffer.getvalue()
-
-
-def test_a_wav_is_itself() -> None:
-    recording = read_recording(wav(tone(4.0)))
-    assert recording.rate == 16_000 and recording.seconds == pytest.approx(4.0)
-    np.testing.assert_allclose(recording.pcm, tone(4.0), atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("container", "codec"), [("mp3", "libmp3lame"), ("flac", "flac"), ("ogg", "libopus"), ("mp4", "aac")]
-)
-def test_any_common_format_is_read(container: str, codec: str) -> None:
-    recording = read_recording(encoded(tone(4.0, 48_000), container, codec))
-    assert recording.rate == 48_000 and recording.seconds == pytest.approx(4.0, abs=0.1)
-    assert float(np.sqrt(np.mean(recording.pcm**2))) == pytest.approx(0.3 / 2**0.5, rel=0.1)
-
-
-def test_channels_are_mixed_and_the_first_is_kept() -> None:
-    both = np.stack([tone(4.0), np.zeros(64_000, np.float32)], axis=1).reshape(-1)
-    recording = read_recording(wav(both, channels=2))
-    np.testing.assert_allclose(recording.pcm * 2, recording.first, atol=1e-4)
-
-
-def lying_wav() -> bytes:
-    """Says that ten hours follow; four seconds do."""
-    data = wav(tone(4.0))
-    return data[:40] + struct.pack("<I", 10 * 3600 * 32_000) + data[44:]
-
-
-HOSTILE = {
-    "nothing": b"",
-    "no sound": b"this is a text",
-    "cut off": wav(tone(4.0))[:30],
-    "half an mp3's header": encoded(tone(4.0, 48_000), "mp3", "libmp3lame")[:10],
-    "zeros": bytes(100_000),
-    "too short": wav(tone(1.0)),
-    "too long": wav(tone(31.0)),
-    "an hour": wav(np.zeros(3600 * 2_000, np.float32), 8_000),
-    "silence": wav(np.zeros(64_000, np.float32)),
-    "overdriven": wav(np.sign(tone(4.0))),
-    "a rate of a million": wav(tone(4.0), 1_000_000),
-    "a playlist": b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:1/x.mp3\n",
-    "a list of files": b"ffconcat version 1.0\nfile /etc/passwd\n",
+MB = 1 << 20
+LIMITS = Limits()
+SPOKEN = speechlike(4)
+FILES = {
+    "wav": lambda: wav(SPOKEN),
+    "wav of floats": lambda: wav(SPOKEN, kind=3),
+    "wav of open length": lambda: wav(SPOKEN, data_bytes=0xFFFF_FFFF),
+    "wav in stereo": lambda: wav(np.stack([SPOKEN, SPOKEN], 1), channels=2),
+    "flac": lambda: encoded(SPOKEN, "flac", "flac"),
+    "mp3": lambda: encoded(SPOKEN, "mp3", "libmp3lame"),
+    "ogg": lambda: encoded(SPOKEN, "ogg", "libopus"),
+    "webm": lambda: encoded(SPOKEN, "webm", "libopus"),
+    "m4a": lambda: encoded(SPOKEN, "ipod", "aac"),
+    "aac": lambda: encoded(SPOKEN, "adts", "aac"),
+    "aiff": lambda: encoded(SPOKEN, "aiff", "pcm_s16be"),
+}
+SAYS = {
+    "wav cut short": "cut short",
+    "mp3 cut short": "cut short",
+    "ogg cut short": "cut short",
+    "webm cut short": "cut short",
+    "flac that says ten hours": "36000 s: too long",
+    "ten minutes of silence in little": "too long",
+    "wav that is no numbers": "no numbers",
+    "wav that is infinite": "no numbers",
+    "wav at 1 Hz": "sample rate",
+    "a film": "video",
+    "two rates": "changes its rate",
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_what_is_no_good_recording_is_refused_at_once_and_costs_little(name: str) -> None:
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
-    with pytest.raises(InvalidSetting) as refused:
-        read_recording(HOSTILE[name])
-    assert refused.value.field == "audio"
-    assert time.monotonic() - began < 1.0
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+def refused(data: bytes, limits: Limits = LIMITS) -> InvalidAudio:
+    with pytest.raises(InvalidAudio) as error:
+        read_reference(data, limits)
+    assert error.value.field == "file"
+    return error.value
 
 
-def test_a_header_that_lies_is_not_believed() -> None:
-    assert read_recording(lying_wav()).seconds == pytest.approx(4.0)
+@pytest.mark.parametrize("kind", FILES)
+def test_what_people_record_with(kind: str) -> None:
+    found = read_reference(FILES[kind](), LIMITS)
+    heard = found.at(RATE)
+    assert abs(len(heard) - len(SPOKEN)) <= 0.1 * RATE and heard.dtype == np.float32
+    late = lag(heard, SPOKEN, 1100)
+    assert snr_db(heard[max(0, late) :], SPOKEN[max(0, -late) :]) > 15
+    assert float(np.abs(heard).max()) == pytest.approx(float(np.abs(SPOKEN).max()), rel=0.1)
 
 
-def test_numbers_that_are_none_are_refused() -> None:
-    pcm = tone(4.0)
-    pcm[1_000] = np.nan
-    head = struct.pack(
-        "<4sI4s4sIHHIIHH4sI", b"RIFF", 36, b"WAVE", b"fmt ", 16, 3, 1, 16_000, 64_000, 4, 32, b"data", 256_000
-    )
-    with pytest.raises(InvalidSetting, match="no numbers"):
-        read_recording(head + pcm.tobytes())
+@pytest.mark.parametrize(
+    "bits", ["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "pcm_mulaw"]
+)
+def test_full_scale_is_the_same_in_every_kind_of_number(bits: str) -> None:
+    found = read_reference(encoded(SPOKEN, "wav", bits), LIMITS)
+    np.testing.assert_allclose(found.pcm, SPOKEN, atol=0.02)
 
 
-def test_a_file_that_is_too_large_is_not_looked_at() -> None:
-    with pytest.raises(MessageTooLarge) as refused:
-        read_recording(wav(tone(4.0)), max_bytes=1_000)
-    assert refused.value.limit == 1_000
+@pytest.mark.parametrize("rate", [16_000, 24_000, 32_000])
+def test_at_any_rate_it_is_the_same_sound(rate: int) -> None:
+    found = Reference(speechlike(4, 44_100), 44_100).at(rate)
+    assert abs(len(found) - 4 * rate) <= 1
+    assert snr_db(found, speechlike(4, rate)) > 60
+
+
+def test_channels_are_mixed() -> None:
+    one_side = np.stack([SPOKEN, np.zeros_like(SPOKEN)], 1)
+    np.testing.assert_allclose(read_reference(wav(one_side, channels=2), LIMITS).pcm, SPOKEN / 2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("pcm", "says", "limit"),
+    [
+        (speechlike(2.9), "2.9 s: too short", 3.0),
+        (speechlike(30.5), "too long|longer than 30 s", 30.0),
+        (np.zeros(5 * RATE, np.float32), "silent", "-60 dB"),
+        (speechlike(5, level=0.005), "too quiet: -5", "-45 dB"),
+        (np.clip(speechlike(5, level=4), -1, 1), "clipped: .*%", "1%"),
+        (np.stack([SPOKEN, -SPOKEN], 1), "silent", "-60 dB"),
+    ],
+    ids=["short", "long", "silent", "quiet", "clipped", "channels that cancel out"],
+)
+def test_what_no_voice_can_be_made_of(pcm: np.ndarray, says: str, limit: object) -> None:
+    error = refused(wav(pcm, channels=pcm.ndim))
+    assert error.limit == limit
+    with pytest.raises(InvalidAudio, match=says):
+        raise error
+
+
+def test_the_bounds_are_the_operator_s() -> None:
+    assert read_reference(wav(speechlike(1)), Limits(reference_min_s=0.5)).seconds == 1.0
+    assert refused(wav(speechlike(2)), Limits(reference_min_s=0.5, reference_max_s=1.5)).limit == 1.5
+    with pytest.raises(MessageTooLarge) as error:
+        read_reference(bytes(1001), Limits(reference_bytes=1000))
+    assert (error.value.field, error.value.limit) == ("file", 1000)
+    assert "too long to decode" in refused(wav(SPOKEN), Limits(reference_decode_s=0.01)).message
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_files_are_refused_and_cost_little(kind: str) -> None:
+    """Beside the file itself this process grows by nothing to speak of, and the child keeps to its bounds."""
+    data = HOSTILE[kind]()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    error = refused(data)
+    assert SAYS.get(kind, "") in error.message and len(error.message) < 200
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 16 * MB
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < apart.MEMORY_BYTES + 100 * MB
+
+
+def test_a_cover_or_words_beside_the_sound_do_not_matter(tmp_path: Path) -> None:
+    import io
+
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="flac") as out:
+        sound = out.add_stream("flac", rate=RATE, layout="mono")
+        cover = out.add_stream("png", width=16, height=16, pix_fmt="rgb24")
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        frame = av.AudioFrame.from_ndarray(np.rint(SPOKEN * 32_767).astype(np.int16)[None], format="s16", layout="mono")
+        frame.sample_rate = RATE
+        out.mux([*cover.encode(picture), *cover.encode(None), *sound.encode(frame), *sound.encode(None)])
+    assert read_reference(file.getvalue(), LIMITS).seconds == 4.0
+
+
+def test_what_decodes_can_open_nothing_and_grow_no_further() -> None:
+    code = """
+import socket
+from stream_server.audio import apart
+apart.rehearse()
+apart.confine(5)
+for attempt in (lambda: open('/etc/hostname'), lambda: open('/tmp/x', 'w'), socket.socket):
+    try:
+        attempt()
+    except OSError:
+        print('no')
+try:
+    bytes(apart.MEMORY_BYTES)
+except MemoryError:
+    print('no')
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["no"] * 4, done.stderr
+
+
+def test_the_child_is_told_nothing_of_the_parent_s_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    real = subprocess.run
+
+    def watched(*arguments: object, **named: object) -> object:
+        seen.update(named["env"])  # type: ignore[call-overload]
+        return real(*arguments, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setenv("STREAM_SERVER_KEYS", "secret")
+    monkeypatch.setattr(subprocess, "run", watched)
+    read_reference(wav(SPOKEN), LIMITS)
+    assert set(seen) == {"PYTHONPATH", "OPENBLAS_NUM_THREADS"}

@@ -1,86 +1,154 @@
-"""What the networks see of a recording: three spectrograms, each made as its network was trained to read it.
+"""What the networks see of a reference recording: three spectral pictures of the same samples.
 
-All of them float32 [frames, bins].  Nothing is levelled, trimmed or resampled here.
+Every picture is a matter of its settings alone, and what is computed once is kept by all of them together.  Samples
+are float32 in [-1, 1], mono; frames come first: [T, bins].  Knows no recording's origin and no network.
 """
 
-import math
+from dataclasses import dataclass
 from functools import lru_cache
+from math import log, pi
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-MEL_BINS, MEL_LOW, MEL_HIGH, FRAMES_PER_SECOND, WINDOW_S = 80, 0.0, 8_000.0, 50, 0.08
-LISTENING_RATE = 16_000  # of the speech tokenizer and the speaker encoder
-WHISPER_BINS, WHISPER_FFT, WHISPER_HOP = 128, 400, 160
-KALDI_BINS, KALDI_LOW, KALDI_FRAME, KALDI_SHIFT, KALDI_FFT, PREEMPHASIS = 80, 20.0, 400, 160, 512, 0.97
-EPSILON = 1.1920928955078125e-07  # Kaldi's floor: the smallest step of a float32 at 1
+LINEAR_HZ, LINEAR_MEL, LOG_STEP = 1000.0, 15.0, log(6.4) / 27  # Slaney's scale: linear to here, then logarithmic
+MAGNITUDE_FLOOR, MEL_FLOOR = 1e-9, 1e-5
+WHISPER_FLOOR, WHISPER_RANGE = 1e-10, 8.0  # of power; powers of ten below the loudest
+PREEMPHASIS = 0.97
+EPSILON = torch.finfo(torch.float32).eps
 
 
-def log_mel(wave: Tensor, rate: int) -> Tensor:
-    """The reference's mel for the flow, at 24 or 32 kHz: no centring, so that of n hops n frames come."""
-    fft, hop = round(WINDOW_S * rate), rate // FRAMES_PER_SECOND
-    side = (fft - hop) // 2
-    padded = F.pad(wave[None], (side, side), mode="reflect")[0]
-    spectrum = torch.stft(padded, fft, hop, window=torch.hann_window(fft), center=False, return_complex=True)
-    magnitude = torch.view_as_real(spectrum).square().sum(-1).add(1e-9).sqrt()
-    return (slaney(rate, fft, MEL_BINS, MEL_LOW, MEL_HIGH) @ magnitude).clamp(min=1e-5).log().T
+@dataclass(frozen=True)
+class MelSettings:
+    """Of the flow's picture: an FFT as long as its window."""
+
+    rate: int
+    window: int  # samples
+    hop: int  # samples
+    bins: int = 80
+    low: float = 0.0  # Hz
+    high: float = 8000.0
 
 
-def whisper_mel(wave: Tensor) -> Tensor:
-    """At 16 kHz, for the speech tokenizer: a frame each 10 ms, the loudest frame setting the floor."""
-    window = torch.hann_window(WHISPER_FFT)
-    spectrum = torch.stft(wave, WHISPER_FFT, WHISPER_HOP, window=window, return_complex=True)[:, :-1]
-    power = spectrum.abs().square()
-    high = LISTENING_RATE / 2
-    mel = (slaney(LISTENING_RATE, WHISPER_FFT, WHISPER_BINS, 0.0, high) @ power).clamp(min=1e-10).log10()
-    return ((mel.clamp(min=float(mel.max()) - 8) + 4) / 4).T
+MELS = {24_000: MelSettings(24_000, 1920, 480), 32_000: MelSettings(32_000, 2560, 640)}
 
 
-def kaldi_mel(wave: Tensor) -> Tensor:
-    """At 16 kHz, for the speaker encoder: Kaldi's filterbank without dither, its mean over time taken away."""
-    frames = wave.unfold(0, KALDI_FRAME, KALDI_SHIFT)
+@dataclass(frozen=True)
+class WhisperSettings:
+    rate: int = 16_000
+    window: int = 400
+    hop: int = 160
+    bins: int = 128
+
+
+@dataclass(frozen=True)
+class KaldiSettings:
+    rate: int = 16_000
+    window: int = 400
+    hop: int = 160
+    bins: int = 80
+    low: float = 20.0  # Hz; the highest is half the rate
+
+    @property
+    def fft(self) -> int:
+        """The next power of two."""
+        return 1 << (self.window - 1).bit_length()
+
+
+def log_mel(pcm: Tensor, settings: MelSettings) -> Tensor:
+    """The flow's picture: [n] → [n // hop, bins], natural log of magnitudes.  n must exceed half a window."""
+    aside = (settings.window - settings.hop) // 2
+    padded = F.pad(pcm[None, None], (aside, aside), mode="reflect")[0, 0]
+    window = hann(settings.window)
+    spectrum = torch.stft(
+        padded, settings.window, settings.hop, window=window, center=False, return_complex=True, onesided=True
+    )
+    magnitude = (spectrum.real.square() + spectrum.imag.square() + MAGNITUDE_FLOOR).sqrt()
+    bank = slaney_bank(settings.rate, settings.window, settings.bins, settings.low, settings.high)
+    return (bank @ magnitude).clamp(min=MEL_FLOOR).log().T
+
+
+def whisper_mel(pcm: Tensor, settings: WhisperSettings = WhisperSettings()) -> Tensor:
+    """Whisper's picture: [B, n] → [B, n // hop, bins], each row measured from its own loudest.  n > window / 2."""
+    window = hann(settings.window)
+    spectrum = torch.stft(pcm, settings.window, settings.hop, window=window, center=True, return_complex=True)
+    power = spectrum[..., :-1].abs().square()
+    bank = slaney_bank(settings.rate, settings.window, settings.bins, 0.0, settings.rate / 2)
+    tens = (bank @ power).clamp(min=WHISPER_FLOOR).log10()
+    tens = tens.maximum(tens.amax(dim=(1, 2), keepdim=True) - WHISPER_RANGE)
+    return ((tens + 4) / 4).mT
+
+
+def kaldi_fbank(pcm: Tensor, settings: KaldiSettings = KaldiSettings()) -> Tensor:
+    """Kaldi's picture, undithered: [n] → [1 + (n - window) // hop, bins], log energies, their mean over time removed.
+
+    Frames lie wholly within the samples, which stay in [-1, 1]: Kaldi itself has whole numbers there, and a quiet
+    frame would meet the floor elsewhere.  ValueError where there is not one frame.
+    """
+    if len(pcm) < settings.window:
+        raise ValueError(f"fewer samples than a window's {settings.window}")
+    frames = pcm.unfold(0, settings.window, settings.hop)
     frames = frames - frames.mean(dim=1, keepdim=True)
-    frames = frames - PREEMPHASIS * torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-    window = torch.hann_window(KALDI_FRAME, periodic=False).pow(0.85)  # Povey's
-    power = torch.fft.rfft(frames * window, KALDI_FFT).abs().square()
-    mel = (power[:, :-1] @ kaldi_bank().T).clamp(min=EPSILON).log()
-    return mel - mel.mean(dim=0, keepdim=True)
+    before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
+    frames = (frames - PREEMPHASIS * before) * povey(settings.window)
+    power = torch.fft.rfft(frames, settings.fft).abs().square()
+    energies = power @ kaldi_bank(settings).T
+    logs = energies.clamp(min=EPSILON).log()
+    return logs - logs.mean(dim=0)
 
 
-@lru_cache(maxsize=8)  # by everything it depends on
-def slaney(rate: int, fft: int, bins: int, low: float, high: float) -> Tensor:
-    """Triangles of equal area on Slaney's scale, linear up to 1 kHz and logarithmic above: [bins, fft / 2 + 1]."""
-    corners = hertz(torch.linspace(float(slaney_mel(low)), float(slaney_mel(high)), bins + 2, dtype=torch.float64))
-    places = torch.linspace(0, rate / 2, fft // 2 + 1, dtype=torch.float64)
-    widths = corners.diff()
-    slopes = corners[:, None] - places
-    rising, falling = -slopes[:-2] / widths[:-1, None], slopes[2:] / widths[1:, None]
-    triangles = torch.minimum(rising, falling).clamp(min=0)
-    return (triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).float()
+@lru_cache
+def hann(length: int) -> Tensor:
+    """One period of it."""
+    return torch.hann_window(length, periodic=True)
 
 
-STEP = math.log(6.4) / 27  # of a mel above 1 kHz
+@lru_cache
+def povey(length: int) -> Tensor:
+    """Kaldi's own: a symmetric Hann window, to the power of 0.85."""
+    turns = torch.arange(length, dtype=torch.float64) * (2 * pi / (length - 1))
+    return (0.5 - 0.5 * turns.cos()).pow(0.85).float()
 
 
-def slaney_mel(frequency: float) -> float:
-    return frequency * 3 / 200 if frequency < 1_000 else 15 + math.log(frequency / 1_000) / STEP
+@lru_cache
+def slaney_bank(rate: int, fft: int, bins: int, low: float, high: float) -> Tensor:
+    """Triangles of equal area, evenly spaced on Slaney's scale: float32 [bins, fft / 2 + 1]."""
+    frequencies = torch.linspace(0, rate / 2, fft // 2 + 1, dtype=torch.float64)
+    edges = slaney_to_hz(torch.linspace(hz_to_slaney(low), hz_to_slaney(high), bins + 2, dtype=torch.float64))
+    bank = triangles(frequencies, edges)
+    return (bank * (2 / (edges[2:] - edges[:-2]))[:, None]).float()
 
 
-def hertz(mel: Tensor) -> Tensor:
-    return torch.where(mel < 15, mel * 200 / 3, 1_000 * torch.exp((mel - 15) * STEP))
+@lru_cache
+def kaldi_bank(settings: KaldiSettings) -> Tensor:
+    """Triangles evenly spaced and straight on the mel scale: float32 [bins, fft / 2 + 1]; Nyquist itself counts not."""
+    half = settings.fft // 2
+    frequencies = torch.arange(half + 1, dtype=torch.float64) * (settings.rate / settings.fft)
+    low, high = hz_to_mel(torch.tensor([settings.low, settings.rate / 2], dtype=torch.float64)).tolist()
+    edges = torch.linspace(low, high, settings.bins + 2, dtype=torch.float64)
+    bank = triangles(hz_to_mel(frequencies), edges)
+    bank[:, half] = 0
+    return bank.float()
 
 
-@lru_cache(maxsize=1)
-def kaldi_bank() -> Tensor:
-    """Triangles on Kaldi's mel scale, in mels: [80, 256]."""
+def triangles(at: Tensor, edges: Tensor) -> Tensor:
+    """Places [N] and edges [bins + 2] → each triangle's height there, [bins, N]: 1 at its own edge, 0 at the next."""
+    rising = (at - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - at) / (edges[2:] - edges[1:-1])[:, None]
+    return torch.minimum(rising, falling).clamp(min=0)
 
-    def mel(frequency: Tensor) -> Tensor:
-        return 1127.0 * torch.log1p(frequency / 700.0)
 
-    ends = mel(torch.tensor([KALDI_LOW, LISTENING_RATE / 2], dtype=torch.float64))
-    step = (ends[1] - ends[0]) / (KALDI_BINS + 1)
-    left = ends[0] + torch.arange(KALDI_BINS)[:, None] * step
-    places = mel(torch.arange(KALDI_FFT // 2, dtype=torch.float64) * LISTENING_RATE / KALDI_FFT)
-    rising, falling = (places - left) / step, (left + 2 * step - places) / step
-    return torch.minimum(rising, falling).clamp(min=0).float()
+def hz_to_slaney(hz: float) -> float:
+    step = LINEAR_HZ / LINEAR_MEL
+    return hz / step if hz < LINEAR_HZ else LINEAR_MEL + log(hz / LINEAR_HZ) / LOG_STEP
+
+
+def slaney_to_hz(mel: Tensor) -> Tensor:
+    step = LINEAR_HZ / LINEAR_MEL
+    return torch.where(mel < LINEAR_MEL, mel * step, LINEAR_HZ * ((mel - LINEAR_MEL) * LOG_STEP).exp())
+
+
+def hz_to_mel(hz: Tensor) -> Tensor:
+    """Kaldi's scale."""
+    return 1127.0 * torch.log1p(hz / 700.0)

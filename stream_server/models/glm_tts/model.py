@@ -17,6 +17,7 @@ from torch import Tensor
 from stream_server.engine.messages import Controls, ModelSpec
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts import lm as speech_lm
+from stream_server.models.glm_tts.cloning import SPEECH_TOKENIZER, TOKENIZER, VOICES, store_of, voice_shape
 from stream_server.models.glm_tts.chunks import Schedule, schedule
 from stream_server.models.glm_tts.convert import Part
 from stream_server.models.glm_tts.flow import Flow, Prompt, flow_table, load_flow
@@ -29,7 +30,7 @@ from stream_server.models.glm_tts.lm import LM_PART, SpeechLM, lengths
 from stream_server.models.glm_tts.sampling import Draw, choose
 from stream_server.models.glm_tts.text import written
 from stream_server.models.glm_tts.tokenizer import TextTokenizer, read_tokenizer
-from stream_server.models.glm_tts.voice import Voice, read_voices
+from stream_server.models.glm_tts.voice import Voice
 from stream_server.models.glm_tts.weights import Checkpoint, Table, find
 from stream_server.models.interface import Sound, Step
 from stream_server.models.plan import ChunkPlan
@@ -40,8 +41,8 @@ POSITIONS = 2048  # of one segment: a reference of 30 s, 60 units of text and wh
 STEPS = 10  # of the flow
 CHUNKS = "early"
 TRIM = 2  # frames of the vocoder's reach that hardly weigh
-TOKENIZER, LLM, FLOW, HIFT, VOICES = "vq32k-phoneme-tokenizer", "llm", "flow", "hift", "voices"
-DATA = (TOKENIZER, "speech_tokenizer", "frontend", VOICES)  # what is copied as it is
+LLM, FLOW, HIFT = "llm", "flow", "hift"
+DATA = (TOKENIZER, SPEECH_TOKENIZER, "frontend", VOICES)  # what is copied as it is
 CODES_A_UNIT = 6.0  # of speech for a unit of text, about: where a word is thought to begin
 OTHER_SEED = 0x5EED  # for what is drawn beside codes
 
@@ -83,8 +84,11 @@ class GLMTTS:
     ) -> None:
         if not voices:
             raise ConfigError(f"the checkpoint has no voices: put one into its folder {VOICES!r}", field="model")
-        self.lm, self.tokenizer, self.voices = lm, tokenizer, voices
-        self.vocoder = GLMVocoder(flow, hift, voices)
+        self.lm, self.tokenizer = lm, tokenizer
+        self.voices: dict[str, Voice] = {}
+        self.vocoder = GLMVocoder(flow, hift)
+        for name, voice in voices.items():
+            self.add_voice(name, voice)
         rate = hift.config.sampling_rate
         self.spec = ModelSpec(
             name="glm-tts",
@@ -97,10 +101,10 @@ class GLMTTS:
             reader="plain",
         )
 
-    def add_voice(self, voice: Voice) -> None:
-        """It may be spoken in from now on; not in the spec, for nobody else is to choose it."""
-        self.voices[voice.name] = voice
-        self.vocoder.add_voice(voice)
+    def add_voice(self, name: str, voice: Voice) -> None:
+        """It may be spoken in from now on; one that is added later is not in the spec, for nobody else to choose."""
+        self.voices[name] = voice
+        self.vocoder.add_voice(name, voice)
 
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
         return Segment(tuple(self.tokenizer.encode(written(words))), len(words))
@@ -113,7 +117,8 @@ class GLMTTS:
         tokens = self.lm.tokens
         for slot, segment, chosen in zip(slots, prompts, controls):
             voice = self.voices[chosen.voice]
-            ids = [*voice.text, *segment.ids, tokens.begin, *(tokens.first + code for code in voice.codes)]
+            codes = (tokens.first + voice.codes).tolist()
+            ids = [*voice.text_ids.tolist(), *segment.ids, tokens.begin, *codes]
             least, most = lengths(len(ids), len(segment.ids), self.lm.positions)
             state.rows[slot] = Row(chosen, ids, least, most, segment.units)
         return self.step(len(slots))
@@ -182,18 +187,15 @@ class VocoderState:
 class GLMVocoder:
     """Codes → mel → sound.  The 32 kHz of the release's other vocoder is this one's, resampled."""
 
-    def __init__(self, flow: Flow, hift: HiFT, voices: dict[str, Voice]) -> None:
+    def __init__(self, flow: Flow, hift: HiFT) -> None:
         self.schedule: Schedule = schedule(CHUNKS)
         self.flow = FlowStream(flow, self.schedule, steps=STEPS)
         self.hift = HiFTStream(hift, TRIM)
         self.rate = hift.config.sampling_rate
         self.voices: dict[str, FlowVoice] = {}
-        for voice in voices.values():
-            self.add_voice(voice)
 
-    def add_voice(self, voice: Voice) -> None:
-        prompt = Prompt(torch.tensor(voice.codes), voice.mel, voice.speaker)
-        self.voices[voice.name] = self.flow.voice(prompt)
+    def add_voice(self, name: str, voice: Voice) -> None:
+        self.voices[name] = self.flow.voice(Prompt(voice.codes, voice.mel, voice.speaker))
 
     def allocate(self, num_slots: int) -> VocoderState:
         return VocoderState(self.flow.allocate(num_slots), self.hift.allocate(num_slots))
@@ -283,4 +285,6 @@ def load_model(folder: Path, device: str = "cpu", **dtypes: torch.dtype) -> GLMT
     lm = speech_lm.load(folder / LLM, tokenizer.speech_tokens(), lm_dtype, POSITIONS, device)
     flow = load_flow(read_flow_config(folder / FLOW / "config.yaml"), load_part(folder, FLOW_PART))
     hift = load_hift(hift_settings(folder / HIFT), load_part(folder, HIFT_PART))
-    return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), read_voices(folder / VOICES))
+    store, shape = store_of(folder), voice_shape(folder, tokenizer)
+    voices = {name: shape.check(store.get(name)) for name in store.names()}
+    return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), voices)

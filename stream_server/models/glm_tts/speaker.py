@@ -1,53 +1,73 @@
-"""A recording → the vector of who speaks: CAM++, an ONNX graph that comes with the release's code.
+"""Who speaks: CAM++ (Wang et al., 2023), a published ONNX graph, from Kaldi's picture to one vector.
 
-Needs the extra `[glm]`.  The graph is run as it is and nothing but its input's and output's sizes is known of it.
+The graph runs in onnxruntime, which is an extra: a server that makes no voices does without.  One thread, no custom
+operators, nothing read but the file itself.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from stream_server.errors import ConfigError
-from stream_server.models.glm_tts.features import KALDI_BINS, kaldi_mel
 from stream_server.models.glm_tts.files import refusal, size_of
 
-PLACES = ("frontend/campplus.onnx", "campplus.onnx")  # below the checkpoint
-MAX_BYTES = 512 << 20
+FILES = ("campplus.onnx", "frontend/campplus.onnx")  # below the checkpoint's directory, or the release's code
+MAX_BYTES = 256 << 20  # the release's has 28 MB
+FATAL = 4  # severity from which onnxruntime writes a log of its own
 
 
 class SpeakerEncoder:
+    """ConfigError: onnxruntime or the file is missing, or the graph is not such a one."""
+
     def __init__(self, path: Path) -> None:
-        """ConfigError where the file, or the package that runs it, is not there or not right."""
-        try:
-            import onnxruntime
-        except ImportError:
-            raise ConfigError(
-                "making voices needs the extra: pip install 'stream-server[glm]'", field="voice"
-            ) from None
+        onnxruntime = runtime()
+        if not path.is_file():
+            raise refusal(path, "no such file: CAM++ is needed to make a voice, and is published as campplus.onnx")
         if size_of(path) > MAX_BYTES:
-            raise refusal(path, "larger than a speaker encoder may be", MAX_BYTES)
+            raise refusal(path, "too long for what it is", MAX_BYTES)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = FATAL
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # it has a tree of its own, and none of it is public
-            raise refusal(path, f"no ONNX graph that can be run ({type(error).__name__})") from None
-        (self._input,) = [given.name for given in self._session.get_inputs()] or [""]
+            self._session = onnxruntime.InferenceSession(path.read_bytes(), options, ["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own have no common base but this
+            raise refusal(path, f"onnxruntime cannot load it ({type(error).__name__})") from None
+        self.path = path
+        self._input, self.bins = self._shape_of_input()
+        self.channels = self._channels()
 
-    def __call__(self, wave: Tensor) -> Tensor:
-        """float32 [n] at 16 kHz → float32 [S]."""
-        features = kaldi_mel(wave)[None].numpy()
-        assert features.shape[2] == KALDI_BINS
-        vector = np.asarray(self._session.run(None, {self._input: features})[0], np.float32).reshape(-1)
-        return torch.from_numpy(vector.copy())
+    def _shape_of_input(self) -> tuple[str, int]:
+        """Its name, and how many bins a frame of it has."""
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape if len(inputs) == 1 else []
+        if len(shape) != 3 or inputs[0].type != "tensor(float)" or not isinstance(shape[2], int):
+            raise refusal(self.path, "does not take one picture (1, frames, bins) of float32")
+        return inputs[0].name, shape[2]
+
+    def _channels(self) -> int:
+        """How many numbers the vector has, which the graph need not say."""
+        return len(self(np.zeros((100, self.bins), np.float32)))
+
+    def __call__(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[T, bins] → [channels]."""
+        try:
+            found: list[Any] = self._session.run(None, {self._input: np.ascontiguousarray(picture[None], np.float32)})
+        except Exception as error:
+            raise refusal(self.path, f"cannot be run ({type(error).__name__})") from None
+        vector = np.asarray(found[0])
+        if len(found) != 1 or vector.dtype != np.float32 or vector.size != vector.shape[-1]:
+            raise refusal(self.path, "does not give one vector of float32")
+        return vector.reshape(-1)
 
 
-def find_speaker_encoder(folder: Path) -> Path:
-    """ConfigError names the places where it was looked for."""
-    for place in PLACES:
-        if (folder / place).is_file():
-            return folder / place
-    raise refusal(folder / PLACES[0], "no such file: it comes with the release's code", " or ".join(PLACES))
+def runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError(
+            "making a voice needs onnxruntime: pip install 'stream-server[glm]'", field="onnxruntime"
+        ) from None
+    return onnxruntime

@@ -38,6 +38,11 @@ class TextTokenizer:
         self._phonemes = frozenset(name for name in added if PHONEME.fullmatch(name))
         self._coder = tiktoken.Encoding("glm", pat_str=PIECES, mergeable_ranks=dict(ranks), special_tokens=self.added)
 
+    @property
+    def size(self) -> int:
+        """Ids are below it."""
+        return self._coder.n_vocab
+
     def encode(self, text: str) -> list[int]:
         return self._coder.encode(text, allowed_special=self._phonemes, disallowed_special=())
 

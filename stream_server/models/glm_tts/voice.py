@@ -1,89 +1,127 @@
-"""A voice: what was taken from a recording once, and stands before everything that is said in it.
+"""A voice of this family: what its networks make of one recording and of what is said in it.
 
-A file `NAME.safetensors`: the transcript's ids, the recording's codes, its mel and its speaker vector, with the
-transcript itself and whatever else is known of it in the metadata.  Does not know how they were made.
+Four things, which depend on nothing else and so are computed once: the transcript's token ids, the recording's speech
+codes, its mel, and the vector of who speaks.  Knows no place where voices are kept.
 """
 
-import re
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from stream_server.errors import ConfigError
-from stream_server.models.glm_tts.weights import Checkpoint
+from stream_server.audio.reference import FIELD, Reference
+from stream_server.errors import BrokenVoice, InvalidAudio, InvalidSetting
+from stream_server.models.glm_tts.features import KaldiSettings, MelSettings, kaldi_fbank, log_mel
+from stream_server.models.glm_tts.files import size_of
+from stream_server.models.glm_tts.speaker import SpeakerEncoder
+from stream_server.models.glm_tts.speech_tokenizer import SpeechTokenizer
+from stream_server.voices.stored import About, StoredVoice, check_name
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-SHAPES: dict[str, tuple[int | None, ...]] = {"mel": (None, None), "speaker": (None,)}
-MAX_CODES = 30 * 25  # of 30 s
-WHOLE = ("text", "codes")
+FAMILY = "glm_tts"
+MAX_TEXT_IDS, MAX_CODES, MAX_FRAMES = 1 << 13, 1 << 13, 1 << 14
+SAMPLED_PLACES, SAMPLED_BYTES = 64, 1 << 16  # of each file, for a fingerprint
+Encode = Callable[[str], Sequence[int]]  # a transcript → its token ids as a prompt
 
 
 @dataclass(frozen=True)
 class Voice:
-    name: str
-    text: tuple[int, ...]  # ids of the transcript and of the space behind it
-    codes: tuple[int, ...]
-    mel: Tensor  # float32 [P, mel]
-    speaker: Tensor  # float32 [S]
-    about: dict[str, str] = field(default_factory=dict)
+    text_ids: Tensor  # int64 [N]
+    codes: Tensor  # int64 [M]; rounded up, where frames are rounded down
+    mel: Tensor  # float32 [T, bins]
+    speaker: Tensor  # float32 [channels], not normalised
 
 
-def describe(folder: Path) -> dict[str, str]:
-    """Name → what is said in its recording; reads the headers alone."""
-    return {path.stem: read_about(path).get("transcript", "") for path in places(folder)}
+@dataclass(frozen=True)
+class VoiceShape:
+    """What a checkpoint wants of its voices."""
+
+    vocabulary: int  # of text ids
+    codes: int
+    speaker: int  # channels
+    mel: MelSettings
+    fingerprint: str
+
+    def check(self, stored: StoredVoice) -> Voice:
+        """Raises `BrokenVoice`: made by another family or checkpoint, or not what one consists of."""
+        about, arrays = stored.about, stored.arrays
+        if about.family != FAMILY or about.fingerprint != self.fingerprint:
+            raise BrokenVoice(
+                f"voice {stored.name} was made with another checkpoint: make it again",
+                field="voice",
+                limit=about.family,
+            )
+        wanted = {
+            "text_ids": whole_numbers(arrays.get("text_ids"), self.vocabulary, MAX_TEXT_IDS),
+            "codes": whole_numbers(arrays.get("codes"), self.codes, MAX_CODES),
+            "mel": finite(arrays.get("mel"), (MAX_FRAMES, self.mel.bins)),
+            "speaker": finite(arrays.get("speaker"), (self.speaker,)),
+        }
+        wrong = [name for name, well in wanted.items() if not well] + sorted(arrays.keys() - wanted.keys())
+        if wrong:
+            raise BrokenVoice(f"voice {stored.name} is not what a voice consists of: {wrong[0]}", field="voice")
+        return Voice(**{name: torch.from_numpy(np.array(arrays[name])) for name in wanted})
 
 
-def places(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+def whole_numbers(array: NDArray[np.generic] | None, below: int, most: int) -> bool:
+    """Between 1 and `most` numbers from 0 to below that."""
+    if array is None or array.dtype != np.int64 or array.ndim != 1 or not 1 <= len(array) <= most:
+        return False
+    return bool(array.min() >= 0 and array.max() < below)
 
 
-def rename_voice(folder: Path, name: str, new: str) -> None:
-    """ConfigError where there is no such voice, or the new name is taken or none."""
-    old = place_of(folder, name)
-    if not NAME.fullmatch(new):
-        raise ConfigError(f"{new!r} is no name for a voice: lower-case letters, digits, - and _", field="new", limit=64)
-    if (folder / f"{new}.safetensors").exists():
-        raise ConfigError(f"there is a voice {new}", field="new")
-    old.rename(folder / f"{new}.safetensors")
+def finite(array: NDArray[np.generic] | None, most: tuple[int, ...]) -> bool:
+    """Of so many axes; the first may be shorter where there are two."""
+    if array is None or array.dtype != np.float32 or array.ndim != len(most) or array.shape[-1] != most[-1]:
+        return False
+    return bool(1 <= len(array) <= most[0] and np.isfinite(array).all())
 
 
-def delete_voice(folder: Path, name: str) -> None:
-    """ConfigError where there is no such voice."""
-    place_of(folder, name).unlink()
+class Maker:
+    """Makes voices; holds the networks that only this needs."""
+
+    def __init__(self, shape: VoiceShape, encode: Encode, tokenizer: SpeechTokenizer, speaker: SpeakerEncoder) -> None:
+        self.shape, self.encode, self.tokenizer, self.speaker = shape, encode, tokenizer, speaker
+        self.fbank = KaldiSettings(bins=speaker.bins)
+
+    @torch.inference_mode()
+    def make(self, name: str, text: str, audio: Reference, consent: str, now: datetime) -> StoredVoice:
+        """text: what is said in the recording.  Raises `InvalidSetting` or `InvalidAudio`."""
+        check_name(name)
+        text_ids = np.asarray(self.encode(text), np.int64)
+        if not 1 <= len(text_ids) <= MAX_TEXT_IDS:
+            raise InvalidSetting("text: nothing in it can be said, or too much", field="text", limit=MAX_TEXT_IDS)
+        heard = torch.from_numpy(audio.at(self.fbank.rate))
+        arrays = {
+            "text_ids": text_ids,
+            "codes": self.tokenizer.codes(heard).numpy(),
+            "mel": log_mel(torch.from_numpy(audio.at(self.shape.mel.rate)), self.shape.mel).contiguous().numpy(),
+            "speaker": self.speaker(kaldi_fbank(heard, self.fbank).numpy()),
+        }
+        if not all(np.isfinite(each).all() for each in arrays.values()):
+            raise InvalidAudio("no voice comes out of this recording", field=FIELD)
+        created = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = About(text, consent, created, round(audio.seconds, 3), FAMILY, self.shape.fingerprint)
+        return StoredVoice(name, about, arrays)
 
 
-def place_of(folder: Path, name: str) -> Path:
-    found = {path.stem: path for path in places(folder)}
-    if name not in found:
-        raise ConfigError(f"there is no voice {name!r}", field="name", limit=", ".join(found))
-    return found[name]
+def fingerprint(files: Iterable[Path], mel: MelSettings) -> str:
+    """Of the files that a voice is made with, in this order, and its mel's settings; where they lie does not matter.
 
-
-def read_voices(folder: Path) -> dict[str, Voice]:
-    """Every voice of a folder, by name; none where there is no folder."""
-    return {path.stem: read_voice(path) for path in places(folder)}
-
-
-def read_voice(path: Path) -> Voice:
-    """ConfigError names the file and what is wrong with it."""
-    if not NAME.fullmatch(path.stem):
-        raise ConfigError(f"{path}: a voice's name is lower-case letters, digits, - and _", field=str(path), limit=64)
-    checkpoint = Checkpoint(path)
-    missing = {*SHAPES, *WHOLE} - checkpoint.shapes.keys()
-    if missing:
-        raise ConfigError(f"{path}: lacks {', '.join(sorted(missing))}", field=str(path))
-    text, codes = (tuple(checkpoint.tensor(name, None).flatten().tolist()) for name in WHOLE)
-    if len(codes) > MAX_CODES:
-        raise ConfigError(f"{path}: the recording is too long", field=str(path), limit=MAX_CODES)
-    return Voice(path.stem, text, codes, checkpoint.tensor("mel"), checkpoint.tensor("speaker"), read_about(path))
-
-
-def read_about(path: Path) -> dict[str, str]:
-    """What is known of a voice beside its numbers.  ConfigError where the file cannot be read."""
-    try:
-        with safe_open(path, framework="np") as file:
-            return dict(file.metadata() or {})
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ConfigError(f"{path}: no voice that can be read ({type(error).__name__})", field=str(path)) from None
+    Large files are looked at in many places, not read through: it is to tell checkpoints apart, not to stop a forger.
+    """
+    found = hashlib.sha256(repr(mel).encode())
+    for path in files:
+        size = size_of(path)
+        found.update(f"\n{size}\n".encode())
+        step = max(SAMPLED_BYTES, size // SAMPLED_PLACES)
+        with path.open("rb") as file:
+            for at in (*range(0, size, step), max(0, size - SAMPLED_BYTES)):
+                file.seek(at)
+                found.update(file.read(SAMPLED_BYTES))
+    return found.hexdigest()[:32]

@@ -4,13 +4,18 @@ import base64
 import json
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
+import numpy as np
 
+from stream_server.models.glm_tts.cloning import TOKENIZER, store_of, voice_shape
 from stream_server.models.glm_tts.config import SpeechTokens
+from stream_server.models.glm_tts.tokenizer import read_tokenizer
+from stream_server.models.glm_tts.voice import FAMILY
+from stream_server.voices.stored import About, StoredVoice
 from tests.models.glm_tts.make_flow import make_flow
 from tests.models.glm_tts.make_hift import make_hift
 from tests.models.glm_tts.make_lm import make_lm
+from tests.models.glm_tts.make_speaker import make_speaker
+from tests.models.glm_tts.make_speech_tokenizer import make_speech_tokenizer
 
 TEXT = 256 + 8  # every byte, and phonemes
 PHONEMES = ("<|A1|>", "<|ZH|>", "<|IANG3|>", "<|B|>")
@@ -22,8 +27,10 @@ def make_checkpoint(folder: Path, voices: tuple[str, ...] = ("one", "two"), seed
     make_tokenizer(folder / "vq32k-phoneme-tokenizer", tokens)
     make_flow(folder / "flow", seed=seed)
     make_hift(folder / "hift", seed=seed)
+    make_speech_tokenizer(folder / "speech_tokenizer", seed=seed)
+    make_speaker(folder / "frontend" / "campplus.onnx")
     for number, name in enumerate(voices):
-        make_voice(folder / "voices" / f"{name}.safetensors", seed=100 + number)
+        make_voice(folder, name, seed=100 + number)
 
 
 def make_tokenizer(folder: Path, tokens: SpeechTokens) -> None:
@@ -37,13 +44,15 @@ def make_tokenizer(folder: Path, tokens: SpeechTokens) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": told}))
 
 
-def make_voice(path: Path, seed: int, codes: int = 13) -> None:
-    random = torch.Generator().manual_seed(seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    voice = {
-        "text": torch.randint(0, 256, (9,), generator=random),
-        "codes": torch.randint(0, CODES, (codes,), generator=random),
-        "mel": torch.randn(2 * codes - 1, 80, generator=random),
-        "speaker": torch.randn(192, generator=random),
+def make_voice(folder: Path, name: str, seed: int, codes: int = 13) -> None:
+    """One that nobody's recording stands behind."""
+    random = np.random.default_rng(seed)
+    arrays = {
+        "text_ids": random.integers(0, 256, 9),
+        "codes": random.integers(0, CODES, codes),
+        "mel": random.standard_normal((2 * codes - 1, 80)).astype(np.float32),
+        "speaker": random.standard_normal(192).astype(np.float32),
     }
-    save_file(voice, path)
+    made_with = voice_shape(folder, read_tokenizer(folder / TOKENIZER)).fingerprint
+    about = About("what is said", "", "2026-01-01T00:00:00Z", 0.5, FAMILY, made_with)
+    store_of(folder).save(StoredVoice(name, about, arrays))

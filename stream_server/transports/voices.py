@@ -1,0 +1,80 @@
+"""Where voices are made, renamed and deleted: `/v1/voices`.  Listing them is another surface's."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+
+from stream_server.audio.reference import read_reference
+from stream_server.errors import IdleTimeout, Overloaded
+from stream_server.limits import Limits
+from stream_server.protocols.voices_api import body_limit, described, read_change, read_new_voice
+from stream_server.transports.house import House
+from stream_server.transports.native import error
+from stream_server.transports.surface import body_of, http_route
+from stream_server.voices.maker import VoiceMaker
+
+PATH = "/v1/voices"
+RETRY_AFTER_S = 2.0
+
+
+def routes(house: House, maker: VoiceMaker) -> list[BaseRoute]:
+    limits = house.limits
+    room = Room(limits)
+
+    async def make(request: Request) -> Response:
+        kind = request.headers.get("content-type", "")
+        most = body_limit(kind, limits)
+        with room.taken():
+            body = await in_time(request, most, limits.upload_s)
+            asked = await asyncio.to_thread(read_new_voice, kind, body, limits)
+            del body  # as large as the recording, which is there once more
+            recording = await asyncio.to_thread(read_reference, asked.file, limits)
+            made = await maker.make(asked.name, asked.text, recording, asked.consent)
+        return JSONResponse(described(made), 201, {"location": f"{PATH}/{made.name}"})
+
+    async def rename(request: Request) -> Response:
+        new = read_change(await body_of(request, limits.message_bytes))
+        return JSONResponse(described(await maker.rename(request.path_params["name"], new)))
+
+    async def delete(request: Request) -> Response:
+        await maker.delete(request.path_params["name"])
+        return Response(status_code=204)
+
+    one = PATH + "/{name}"
+    return [
+        http_route(PATH, make, house, error, ["POST"]),
+        http_route(one, rename, house, error, ["PATCH"]),
+        http_route(one, delete, house, error, ["DELETE"]),
+    ]
+
+
+class Room:
+    """For so many recordings at a time: each is held in memory, and decoded by a process of its own."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.most, self.inside = limits.uploads, 0
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        if self.inside >= self.most:
+            raise Overloaded(
+                "too many voices are being made", field="uploads", limit=self.most, retry_after=RETRY_AFTER_S
+            )
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+
+
+async def in_time(request: Request, most: int, seconds: float) -> bytes:
+    """Raises `MessageTooLarge`, or `IdleTimeout` where the body is too long on its way."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await body_of(request, most)
+    except TimeoutError:
+        raise IdleTimeout("the recording did not come in time", field="upload_s", limit=seconds) from None
