@@ -5,7 +5,6 @@ fields, the file in base64.  Knows no recording's format and no store.
 """
 
 import base64
-import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from stream_server.voices.stored import check_name, check_words
 
 FORM, JSON = "multipart/form-data", "application/json"
 FIELDS = ("name", "text", "file", "consent")
+STRETCH = 1 << 18  # characters of base64, a multiple of four: well under a millisecond
 AROUND_BYTES = 65_536  # a body may have so much beside its file
 
 
@@ -72,10 +72,18 @@ def read_json(body: bytes) -> NewVoice:
     except ValidationError as error:
         raise refusal(error) from None
     try:
-        file = base64.b64decode(asked.file, validate=True)
-    except (binascii.Error, ValueError):
+        file = unpacked(asked.file)
+    except ValueError:
         raise ProtocolError("file: not base64", field="file") from None
     return NewVoice(asked.name, asked.text, file, asked.consent)
+
+
+def unpacked(text: str) -> bytes:
+    """base64 → bytes, a stretch at a time, so that other threads are not kept waiting.  Raises ValueError."""
+    if 0 <= text.find("=") < len(text) - 2:  # within each stretch it would pass for an end
+        raise ValueError
+    stretches = (text[at : at + STRETCH] for at in range(0, len(text), STRETCH))
+    return b"".join(base64.b64decode(stretch, validate=True) for stretch in stretches)
 
 
 def read_form(content_type: str, body: bytes) -> NewVoice:

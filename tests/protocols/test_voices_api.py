@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stream_server.errors import ClientError, InvalidSetting, ProtocolError, TextTooLong, UnsupportedFormat
 from stream_server.limits import Limits
 from stream_server.protocols.voices_api import (
+    STRETCH,
     NewVoice,
     body_limit,
     described,
@@ -42,6 +43,16 @@ def test_a_form_and_json_ask_for_the_same() -> None:
     wanted = NewVoice("ann", "so — it is said", FILE, "hers")
     assert read_new_voice(*form(told, {"file": FILE}), LIMITS) == wanted
     assert read_new_voice(*body(**told, file=base64.b64encode(FILE).decode()), LIMITS) == wanted
+
+
+def test_base64_of_any_length_and_nothing_else() -> None:
+    for size in (0, 1, 2, 3, STRETCH * 3 // 4, STRETCH, 3 * STRETCH + 1):
+        file = bytes(range(251)) * (size // 251) + bytes(size % 251)
+        assert read_new_voice(*body(name="a", text="b", file=base64.b64encode(file).decode()), LIMITS).file == file
+    inside = base64.b64encode(b"x" * (STRETCH * 3 // 4 - 1)).decode()  # ends with its stretch
+    for wrong in ("YQ==YQ==", "Y", "YQ=", "Y Q==", "YQ==\n", inside + "YWJj"):
+        with pytest.raises(ProtocolError, match="base64"):
+            read_new_voice(*body(name="a", text="b", file=wrong), LIMITS)
 
 
 def test_consent_may_be_left_out() -> None:

@@ -1,6 +1,7 @@
 """The speech tokenizer against the original's own numbers, and at other shapes against the plain one beside this."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.features import whisper_mel
-from stream_server.models.glm_tts.speech_tokenizer import PREFIX, load_speech_tokenizer
+from stream_server.models.glm_tts.speech_tokenizer import PREFIX, EncoderConfig, load_speech_tokenizer, table_of
 from tests.models.glm_tts import plain_speech_tokenizer as plain
 from tests.models.glm_tts.make_speech_tokenizer import SMALL, make_speech_tokenizer
 
@@ -64,6 +65,12 @@ def test_other_shapes(shape: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found.numpy(), wanted, atol=2e-5)
     codes = plain.nearest(tensors["codebook.weight"].double().numpy(), wanted)[: -(-len(pcm) // step)]
     assert tokenizer.codes(pcm).tolist() == codes.tolist() and len(set(codes.tolist())) > 1
+
+
+def test_the_release_s_own_dimensions_give_as_many_numbers_as_its_file_has() -> None:
+    config = EncoderConfig(1280, 20, 5120, 16, 16, 128, 1500, 32_768, 16, 2, False, None, False)
+    shapes = table_of(config).shapes.values()
+    assert sum(math.prod(number or 0 for number in shape) for shape in shapes) + 32_768 * 1281 == 407_026_688
 
 
 @pytest.mark.parametrize(("samples", "codes"), [(0, 0), (1, 1), (640, 1), (641, 2), (87_504, 137)])
