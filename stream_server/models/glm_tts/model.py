@@ -17,8 +17,8 @@ from torch import Tensor
 from stream_server.engine.messages import Controls, ModelSpec
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts import lm as speech_lm
-from stream_server.models.glm_tts.cloning import SPEECH_TOKENIZER, TOKENIZER, VOICES, store_of, voice_shape
 from stream_server.models.glm_tts.chunks import Schedule, schedule
+from stream_server.models.glm_tts.cloning import SPEECH_TOKENIZER, TOKENIZER, VOICES, store_of, voice_shape
 from stream_server.models.glm_tts.convert import Part
 from stream_server.models.glm_tts.flow import Flow, Prompt, flow_table, load_flow
 from stream_server.models.glm_tts.flow_config import read_flow_config

@@ -25,9 +25,8 @@ def written(words: Sequence[Word]) -> str:
     parts = PHONEME.split(text)
     text = "".join(part if index % 2 else cleaned(part, chinese) for index, part in enumerate(parts)).strip()
     stop, marks = ("。", "。？") if chinese else (".", ".?")
-    if not text:
-        return ""
-    return text if text[-1] in marks else text.rstrip("，,;:、… ") + stop
+    said = text.rstrip("，,;:、…—。.？? ")
+    return "" if not said else text if text[-1] in marks else said + stop
 
 
 def cleaned(text: str, chinese: bool) -> str:
