@@ -39,7 +39,7 @@ PROBED_BYTES = 1_000_000
 MEMORY_BYTES = 256 << 20  # beyond what the child has when it begins
 CLIPPED = 0.999  # of full scale
 SLACK_S, SLACK = 0.2, 0.02  # a header may promise so much more than there is
-PAGE = 4096
+TAG_WITHIN = 4096  # bytes of an mp3's first frame
 
 
 class Refused(Exception):
@@ -115,7 +115,7 @@ def confine(seconds: float) -> None:
 
     statm = Path("/proc/self/statm")
     if statm.exists():
-        held = int(statm.read_text().split()[0]) * PAGE
+        held = int(statm.read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY_BYTES, held + MEMORY_BYTES))
     for bound, most in (("CPU", int(seconds) + 1), ("FSIZE", 0), ("CORE", 0), ("NOFILE", 0), ("NPROC", 0)):
         resource.setrlimit(getattr(resource, f"RLIMIT_{bound}"), (most, most))
@@ -218,8 +218,16 @@ def promises(data: bytes, format: str) -> bool:
     if format == "ogg":
         check_ogg(data)
     if format == "mp3":
-        return any(tag in data[: data.find(b"\xff\xfb") + PAGE] for tag in (b"Xing", b"Info", b"VBRI"))
+        return has_length(data)
     return format != "aac"
+
+
+def has_length(mp3: bytes) -> bool:
+    """Whether its first frame says how many follow; what a tag before it says is no matter of sound."""
+    start = 0
+    if mp3[:3] == b"ID3" and len(mp3) > 10:
+        start = 10 + sum((byte & 127) << 7 * (3 - place) for place, byte in enumerate(mp3[6:10]))
+    return any(mark in mp3[start : start + TAG_WITHIN] for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def check_wav(data: bytes) -> None:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from stream_server.audio import apart
+from stream_server.audio.format import AudioFormat
 from stream_server.audio.reference import Reference, read_reference
 from stream_server.errors import InvalidAudio, MessageTooLarge
 from stream_server.limits import Limits
 from tests.audio.hostile import HOSTILE
 from tests.audio.recordings import RATE, encoded, speechlike, wav
-from tests.audio.sound import lag, snr_db
+from tests.audio.sound import encoded as spoken
+from tests.audio.sound import lag, snr_db, together
 
 MB = 1 << 20
 LIMITS = Limits()
@@ -77,6 +79,21 @@ def test_at_any_rate_it_is_the_same_sound(rate: int) -> None:
     found = Reference(speechlike(4, 44_100), 44_100).at(rate)
     assert abs(len(found) - 4 * rate) <= 1
     assert snr_db(found, speechlike(4, rate)) > 60
+
+
+@pytest.mark.parametrize("codec", ["ogg_opus", "webm", "wav", "mp3", "flac", "aac"])
+def test_what_this_server_itself_streamed(codec: str) -> None:
+    """Made as it was spoken, so that no header knows the length."""
+    sound = together(spoken(SPOKEN, AudioFormat(codec), RATE))
+    assert read_reference(sound, LIMITS).seconds == pytest.approx(4.0, abs=0.2)
+
+
+def test_an_mp3_cut_behind_a_long_tag() -> None:
+    sound = encoded(SPOKEN, "mp3", "libmp3lame")
+    sound = sound[10 + sound[9] :] if sound[:3] == b"ID3" else sound
+    tagged = b"ID3\x04\0\0\0\x01\x1c\x20" + bytes(0x1C * 128 + 0x20 + (1 << 14)) + sound
+    assert read_reference(tagged, LIMITS).seconds == pytest.approx(4.0, abs=0.1)
+    assert "cut short" in refused(tagged[:-5000]).message
 
 
 def test_channels_are_mixed() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_server.audio.reference import FIELD, Reference
-from stream_server.errors import BrokenVoice, InvalidAudio, InvalidSetting
+from stream_server.errors import BrokenVoice, ConfigError, InvalidAudio, InvalidSetting
 from stream_server.models.glm_tts.features import KaldiSettings, MelSettings, kaldi_fbank, log_mel
 from stream_server.models.glm_tts.files import size_of
 from stream_server.models.glm_tts.speaker import SpeakerEncoder
@@ -86,6 +86,13 @@ class Maker:
     """Makes voices; holds the networks that only this needs."""
 
     def __init__(self, shape: VoiceShape, encode: Encode, tokenizer: SpeechTokenizer, speaker: SpeakerEncoder) -> None:
+        """ConfigError: these networks make other voices than the checkpoint wants."""
+        for what, made, wanted in (
+            ("speaker vectors of", speaker.channels, shape.speaker),
+            ("codes of", tokenizer.config.codes, shape.codes),
+        ):
+            if made != wanted:
+                raise ConfigError(f"the checkpoint wants {what} {wanted}, and here are {what} {made}", field="voice")
         self.shape, self.encode, self.tokenizer, self.speaker = shape, encode, tokenizer, speaker
         self.fbank = KaldiSettings(bins=speaker.bins)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stream_server.audio.reference import Reference
-from stream_server.errors import BrokenVoice, InvalidSetting
+from stream_server.errors import BrokenVoice, ConfigError, InvalidSetting
 from stream_server.models.glm_tts.features import MELS, kaldi_fbank, log_mel
 from stream_server.models.glm_tts.speaker import SpeakerEncoder
 from stream_server.models.glm_tts.speech_tokenizer import load_speech_tokenizer
@@ -67,6 +67,13 @@ def test_what_no_voice_comes_of(name: str, text: str, field: str, tmp_path: Path
     with pytest.raises(InvalidSetting) as refused:
         maker(tmp_path).make(name, text, RECORDING, "", NOW)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("other", [{"speaker": 191}, {"codes": 65}])
+def test_networks_that_make_other_voices(other: dict, tmp_path: Path) -> None:
+    one = maker(tmp_path)
+    with pytest.raises(ConfigError, match="wants"):
+        Maker(replace(one.shape, **other), encode, one.tokenizer, one.speaker)
 
 
 def changed(voice: StoredVoice, **arrays: np.ndarray | None) -> StoredVoice:
