@@ -50,7 +50,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    pcm: Float  # mono, the mean of its channels
+    pcm: Float  # [1 or 2, n]: the mean of its channels, and the first of them where there are more
     rate: int
     clipped: float  # share of samples, in any channel
 
@@ -74,7 +74,8 @@ def decode_apart(data: bytes, longest_s: float, seconds: float) -> Decoded:
     told: dict[str, Any] = json.loads(head)
     if "why" in told:
         raise Refused(told["why"], told["limit"])
-    return Decoded(np.frombuffer(samples, np.float32).copy(), told["rate"], told["clipped"])
+    pcm = np.frombuffer(samples, np.float32).reshape(told["rows"], -1).copy()
+    return Decoded(pcm, told["rate"], told["clipped"])
 
 
 def main() -> None:
@@ -89,7 +90,8 @@ def main() -> None:
     except MemoryError:
         answer({"why": "the file takes too much memory to decode", "limit": MEMORY_BYTES})
     else:
-        answer({"rate": decoded.rate, "clipped": decoded.clipped}, decoded.pcm.tobytes())
+        told = {"rate": decoded.rate, "clipped": decoded.clipped, "rows": len(decoded.pcm)}
+        answer(told, decoded.pcm.tobytes())
 
 
 def answer(told: dict[str, Any], samples: bytes = b"") -> None:
@@ -182,10 +184,12 @@ def gathered(container: "InputContainer", stream: "AudioStream", longest_s: floa
         if not np.isfinite(each).all():
             raise Refused("the recording has samples that are no numbers")
         clipped += int((np.abs(each) >= CLIPPED).any(axis=0).sum())
-        pieces.append(each.mean(axis=0))
+        pieces.append(each if channels == 1 else np.stack([each.mean(axis=0), each[0]]))
     if due - samples / rate > SLACK_S + SLACK * due:
         raise Refused("the file is cut short: it ends before its header says", f"{due:.1f} s")
-    return Decoded(np.concatenate([np.zeros(0, np.float32), *pieces]), rate, clipped / max(1, samples))
+    if not pieces:
+        raise Refused("there is no sound in the file")
+    return Decoded(np.concatenate(pieces, axis=1), rate, clipped / max(1, samples))
 
 
 def frames_of(container: "InputContainer", stream: "AudioStream") -> Iterator["AudioFrame"]:

@@ -22,18 +22,24 @@ MAX_CLIPPED = 0.01  # of all samples
 
 @dataclass(frozen=True)
 class Reference:
-    pcm: Float  # float32 [n] in [-1, 1], mono
+    pcm: Float  # float32 [n] in [-1, 1]: the mean of all channels
+    first: Float  # float32 [n]: the first channel; the same array where there is no other
     rate: int  # Hz
 
     @property
     def seconds(self) -> float:
         return len(self.pcm) / self.rate
 
-    def at(self, rate: int) -> Float:
-        """The same sound at another rate: ⌈n * rate / self.rate⌉ samples or one fewer."""
+    def at(self, rate: int) -> "Reference":
+        """The same sound at another rate: n * rate / self.rate samples, rounded."""
         if rate == self.rate:
-            return self.pcm
-        return np.asarray(soxr.resample(self.pcm, self.rate, rate, quality="VHQ"), np.float32)
+            return self
+        pcm = resampled(self.pcm, self.rate, rate)
+        return Reference(pcm, pcm if self.first is self.pcm else resampled(self.first, self.rate, rate), rate)
+
+
+def resampled(pcm: Float, rate: int, wanted: int) -> Float:
+    return np.asarray(soxr.resample(pcm, rate, wanted, quality="VHQ"), np.float32)
 
 
 def read_reference(data: bytes, limits: Limits) -> Reference:
@@ -47,21 +53,28 @@ def read_reference(data: bytes, limits: Limits) -> Reference:
         decoded = decode_apart(data, limits.reference_max_s, limits.reference_decode_s)
     except Refused as refused:
         raise InvalidAudio(refused.why, field=FIELD, limit=refused.limit) from None
-    recording = Reference(decoded.pcm, decoded.rate)
+    recording = Reference(decoded.pcm[0], decoded.pcm[-1] if len(decoded.pcm) > 1 else decoded.pcm[0], decoded.rate)
     if recording.seconds < limits.reference_min_s:
         raise InvalidAudio(
             f"the recording lasts {recording.seconds:.1f} s: too short", field=FIELD, limit=limits.reference_min_s
         )
-    check_level(recording.pcm, decoded.clipped)
+    check_level(recording, decoded.clipped)
     return recording
 
 
-def check_level(pcm: Float, clipped: float) -> None:
-    level = loudness_db(pcm)
+def check_level(recording: Reference, clipped: float) -> None:
+    """Both of what is listened to must be loud enough: channels can cancel each other out, or the first be empty."""
+    level = min(loudness_db(recording.pcm), loudness_db(recording.first))
     if level < SILENT_DB:
-        raise InvalidAudio("the recording is silent, or nearly so", field=FIELD, limit=f"{SILENT_DB:g} dB")
+        raise InvalidAudio(
+            "the recording, or its first channel, is silent or nearly so", field=FIELD, limit=f"{SILENT_DB:g} dB"
+        )
     if level < QUIETEST_DB:
-        raise InvalidAudio(f"the recording is too quiet: {level:.0f} dB", field=FIELD, limit=f"{QUIETEST_DB:g} dB")
+        raise InvalidAudio(
+            f"the recording, or its first channel, is too quiet: {level:.0f} dB",
+            field=FIELD,
+            limit=f"{QUIETEST_DB:g} dB",
+        )
     if clipped > MAX_CLIPPED:
         raise InvalidAudio(
             f"the recording is clipped: {clipped:.1%} of its samples are at full scale",

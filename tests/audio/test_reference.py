@@ -58,7 +58,7 @@ def refused(data: bytes, limits: Limits = LIMITS) -> InvalidAudio:
 @pytest.mark.parametrize("kind", FILES)
 def test_what_people_record_with(kind: str) -> None:
     found = read_reference(FILES[kind](), LIMITS)
-    heard = found.at(RATE)
+    heard = found.at(RATE).pcm
     assert abs(len(heard) - len(SPOKEN)) <= 0.1 * RATE and heard.dtype == np.float32
     late = lag(heard, SPOKEN, 1100)
     assert snr_db(heard[max(0, late) :], SPOKEN[max(0, -late) :]) > 15
@@ -75,9 +75,12 @@ def test_full_scale_is_the_same_in_every_kind_of_number(bits: str) -> None:
 
 @pytest.mark.parametrize("rate", [16_000, 24_000, 32_000])
 def test_at_any_rate_it_is_the_same_sound(rate: int) -> None:
-    found = Reference(speechlike(4, 44_100), 44_100).at(rate)
-    assert abs(len(found) - 4 * rate) <= 1
-    assert snr_db(found, speechlike(4, rate)) > 60
+    sound = speechlike(4, 44_100)
+    found = Reference(sound, sound, 44_100).at(rate)
+    assert abs(len(found.pcm) - 4 * rate) <= 1 and found.rate == rate and found.first is found.pcm
+    assert snr_db(found.pcm, speechlike(4, rate)) > 60
+    other = Reference(sound, -sound, 44_100).at(rate)
+    np.testing.assert_allclose(other.first, -found.pcm, atol=1e-6)
 
 
 @pytest.mark.parametrize("codec", ["ogg_opus", "webm", "wav", "mp3", "flac", "aac"])
@@ -95,9 +98,10 @@ def test_an_mp3_cut_behind_a_long_tag() -> None:
     assert "cut short" in refused(tagged[:-5000]).message
 
 
-def test_channels_are_mixed() -> None:
-    one_side = np.stack([SPOKEN, np.zeros_like(SPOKEN)], 1)
-    np.testing.assert_allclose(read_reference(wav(one_side, channels=2), LIMITS).pcm, SPOKEN / 2, atol=1e-3)
+def test_channels_are_mixed_and_the_first_is_kept() -> None:
+    found = read_reference(wav(np.stack([SPOKEN, SPOKEN / 2], 1), channels=2), LIMITS)
+    np.testing.assert_allclose(found.pcm, SPOKEN * 0.75, atol=1e-3)
+    np.testing.assert_allclose(found.first, SPOKEN, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +113,9 @@ def test_channels_are_mixed() -> None:
         (speechlike(5, level=0.005), "too quiet: -5", "-45 dB"),
         (np.clip(speechlike(5, level=4), -1, 1), "clipped: .*%", "1%"),
         (np.stack([SPOKEN, -SPOKEN], 1), "silent", "-60 dB"),
+        (np.stack([0 * SPOKEN, SPOKEN], 1), "first channel, is silent", "-60 dB"),
     ],
-    ids=["short", "long", "silent", "quiet", "clipped", "channels that cancel out"],
+    ids=["short", "long", "silent", "quiet", "clipped", "channels that cancel out", "first channel empty"],
 )
 def test_what_no_voice_can_be_made_of(pcm: np.ndarray, says: str, limit: object) -> None:
     error = refused(wav(pcm, channels=pcm.ndim))

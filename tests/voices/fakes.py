@@ -11,7 +11,7 @@ from stream_server.voices.stored import About, StoredVoice
 
 def made_of(name: str, text: str, audio: Reference, consent: str) -> StoredVoice:
     about = About(text, consent, "2026-05-01T10:00:00Z", audio.seconds, "fake", "0")
-    return StoredVoice(name, about, {"heard": np.array([np.abs(audio.at(16_000)).mean()], np.float32)})
+    return StoredVoice(name, about, {"heard": np.array([np.abs(audio.at(16_000).pcm).mean()], np.float32)})
 
 
 class FakeMaker:

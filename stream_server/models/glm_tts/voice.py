@@ -1,7 +1,8 @@
 """A voice of this family: what its networks make of one recording and of what is said in it.
 
 Four things, which depend on nothing else and so are computed once: the transcript's token ids, the recording's speech
-codes, its mel, and the vector of who speaks.  Knows no place where voices are kept.
+codes, its mel, and the vector of who speaks.  Codes are of the first channel and the rest of the mean of all, as the
+release has it.  Knows no place where voices are kept.
 """
 
 import hashlib
@@ -103,12 +104,12 @@ class Maker:
         text_ids = np.asarray(self.encode(text), np.int64)
         if not 1 <= len(text_ids) <= MAX_TEXT_IDS:
             raise InvalidSetting("text: nothing in it can be said, or too much", field="text", limit=MAX_TEXT_IDS)
-        heard = torch.from_numpy(audio.at(self.fbank.rate))
+        heard = audio.at(self.fbank.rate)
         arrays = {
             "text_ids": text_ids,
-            "codes": self.tokenizer.codes(heard).numpy(),
-            "mel": log_mel(torch.from_numpy(audio.at(self.shape.mel.rate)), self.shape.mel).contiguous().numpy(),
-            "speaker": self.speaker(kaldi_fbank(heard, self.fbank).numpy()),
+            "codes": self.tokenizer.codes(torch.from_numpy(heard.first)).numpy(),
+            "mel": log_mel(torch.from_numpy(audio.at(self.shape.mel.rate).pcm), self.shape.mel).contiguous().numpy(),
+            "speaker": self.speaker(kaldi_fbank(torch.from_numpy(heard.pcm), self.fbank).numpy()),
         }
         if not all(np.isfinite(each).all() for each in arrays.values()):
             raise InvalidAudio("no voice comes out of this recording", field=FIELD)

@@ -21,7 +21,8 @@ from tests.models.glm_tts.make_speaker import make_speaker
 from tests.models.glm_tts.make_speech_tokenizer import make_speech_tokenizer
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
-RECORDING = Reference(speechlike(5.469, 44_100), 44_100)
+SPOKEN = speechlike(5.469, 44_100)
+RECORDING = Reference(SPOKEN, SPOKEN, 44_100)
 TEXT = "so it is said"
 
 
@@ -48,11 +49,19 @@ def test_a_recording_becomes_a_voice_that_comes_back(rate: int, tmp_path: Path) 
     voice = made_by.shape.check(store.get("ann"))
     assert voice.text_ids.tolist() == encode(TEXT)
     assert (voice.codes.shape, voice.mel.shape, voice.speaker.shape) == ((137,), (273, 80), (192,))
-    heard = torch.from_numpy(RECORDING.at(16_000))
+    heard = torch.from_numpy(RECORDING.at(16_000).pcm)
     assert torch.equal(voice.codes, made_by.tokenizer.codes(heard))
-    assert torch.equal(voice.mel, log_mel(torch.from_numpy(RECORDING.at(rate)), MELS[rate]))
+    assert torch.equal(voice.mel, log_mel(torch.from_numpy(RECORDING.at(rate).pcm), MELS[rate]))
     np.testing.assert_array_equal(voice.speaker.numpy(), made_by.speaker(kaldi_fbank(heard).numpy()))
     assert voice.codes.dtype == voice.text_ids.dtype == torch.int64
+
+
+def test_codes_are_of_the_first_channel_and_the_rest_of_the_mean(tmp_path: Path) -> None:
+    made_by = maker(tmp_path)
+    both = made_by.make("ann", TEXT, replace(RECORDING, first=SPOKEN[::-1].copy()), "", NOW).arrays
+    mean = made_by.make("ann", TEXT, RECORDING, "", NOW).arrays
+    assert (both["codes"] != mean["codes"]).any()
+    assert all((both[name] == mean[name]).all() for name in ("mel", "speaker", "text_ids"))
 
 
 def test_the_same_recording_is_the_same_voice(tmp_path: Path) -> None:
