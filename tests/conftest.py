@@ -1,5 +1,7 @@
 """The shipped voice, loaded once for all tests that listen to it; and no stopwatch on property tests."""
 
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
 import torch
@@ -10,6 +12,13 @@ from stream_server.models.registry import load
 # Machines that test are slow at times, and speed is never asserted here.
 hypothesis.settings.register_profile("gate", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("gate")
+
+
+@pytest.fixture(autouse=True)
+def own_arithmetic() -> Iterator[None]:
+    """Commands flush denormals in the process they run in; hypothesis, in this one, wants them."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

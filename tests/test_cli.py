@@ -2,23 +2,14 @@
 
 import json
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from stream_server.cli import app
 from stream_server.config import load_config
 from stream_server.errors import ConfigError
-
-
-@pytest.fixture(autouse=True)
-def own_arithmetic() -> Iterator[None]:
-    """`say` flushes denormals in the process it runs in; hypothesis, in this one, wants them."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 def run(*arguments: str, text: str | None = None):  # type: ignore[no-untyped-def]
