@@ -1,22 +1,41 @@
 """The page as a browser asks for it, without one: types, caching, policy, and nothing but the page's own files."""
 
+import asyncio
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
 from stream_server.transports.page import CHECKOUT, page_routes
 
 ROOT = Path(__file__).parent.parent.parent
 
 
+class PageClient:
+    """Asks the page's routes, without a port."""
+
+    def __init__(self) -> None:
+        self._transport = httpx.ASGITransport(Starlette(routes=[*page_routes()]))
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return asyncio.run(self._ask("GET", path, **more))
+
+    def head(self, path: str) -> httpx.Response:
+        return asyncio.run(self._ask("HEAD", path))
+
+    async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        async with httpx.AsyncClient(transport=self._transport, base_url="http://here") as client:
+            return await client.request(method, path, **more)
+
+
 @pytest.fixture(scope="module")
-def client() -> TestClient:
-    return TestClient(Starlette(routes=[*page_routes()]))
+def client() -> PageClient:
+    return PageClient()
 
 
 @pytest.mark.parametrize(
@@ -30,7 +49,7 @@ def client() -> TestClient:
         ("/web/vendor/fonts/inter.woff2", "font/woff2"),
     ],
 )
-def test_files_come_with_their_types_and_a_policy(client: TestClient, path: str, media_type: str) -> None:
+def test_files_come_with_their_types_and_a_policy(client: PageClient, path: str, media_type: str) -> None:
     answer = client.get(path)
     name = "index.html" if path == "/" else path.removeprefix("/web/")
     assert answer.status_code == 200 and answer.content == (CHECKOUT / name).read_bytes()
@@ -42,7 +61,7 @@ def test_files_come_with_their_types_and_a_policy(client: TestClient, path: str,
     assert "unsafe-inline" not in policy and "'unsafe-eval'" not in policy
 
 
-def test_a_file_that_is_known_is_not_sent_again(client: TestClient) -> None:
+def test_a_file_that_is_known_is_not_sent_again(client: PageClient) -> None:
     etag = client.get("/web/app.js").headers["etag"]
     again = client.get("/web/app.js", headers={"if-none-match": f'"other", W/{etag}'})
     assert again.status_code == 304 and not again.content and again.headers["etag"] == etag
@@ -65,11 +84,11 @@ def test_a_file_that_is_known_is_not_sent_again(client: TestClient) -> None:
         "/web/app.js%00.css",
     ],
 )
-def test_there_is_nothing_else(client: TestClient, path: str) -> None:
+def test_there_is_nothing_else(client: PageClient, path: str) -> None:
     assert client.get(path, follow_redirects=False).status_code == 404
 
 
-def test_whatever_the_page_names_is_there_and_nothing_is_elsewhere(client: TestClient) -> None:
+def test_whatever_the_page_names_is_there_and_nothing_is_elsewhere(client: PageClient) -> None:
     for named in re.findall(r'(?:src|href)="([^"]+)"', client.get("/").text):
         assert client.get("/" + named).status_code == 200, named
     for path in CHECKOUT.glob("*.js"):
@@ -79,7 +98,7 @@ def test_whatever_the_page_names_is_there_and_nothing_is_elsewhere(client: TestC
         assert not re.search(r"""["'(]https?://""", path.read_text()), path
 
 
-def test_every_id_that_the_page_asks_for_exists(client: TestClient) -> None:
+def test_every_id_that_the_page_asks_for_exists(client: PageClient) -> None:
     ids = set(re.findall(r'\bid="([^"]+)"', client.get("/").text))
     asked = set(re.findall(r'\$\("([^"]+)"\)', (CHECKOUT / "app.js").read_text()))
     assert asked and asked <= ids
