@@ -169,6 +169,20 @@ async def test_deepgram_ten_clears_in_a_row_and_nothing_of_the_turn_follows_any(
 
 
 @pytest.mark.asyncio
+async def test_deepgram_a_text_that_cannot_be_spoken_is_warned_of_and_the_socket_speaks_on() -> None:
+    async with serving() as (place, core), connect(f"ws://{place}/v1/speak") as socket:
+        await tell(socket, "Speak", text="One [[zz zz]] two.")
+        _, warning = await turn_of(socket, "Warning")
+        assert warning["code"] == "INVALID_PRONUNCIATION" and "One" not in warning["description"]
+        await tell(socket, "Flush")
+        assert await turn_of(socket) == (b"", {"type": "Flushed", "sequence_id": 0})
+        await tell(socket, "Speak", text="Three.")
+        await tell(socket, "Flush")
+        assert len((await turn_of(socket))[0]) == 2 * WORD
+        await all_free(core)
+
+
+@pytest.mark.asyncio
 async def test_deepgram_and_piper_by_post() -> None:
     async with serving() as (place, core), httpx.AsyncClient(base_url=f"http://{place}") as client:
         raw = {"encoding": "linear16", "container": "none", "sample_rate": "24000", "model": "two"}
