@@ -70,7 +70,7 @@ async def test_cartesia_two_turns_one_of_them_in_pieces() -> None:
             await socket.send(cartesia(turn, ""))
             heard = flushed + await hear(socket)
             assert {message["context_id"] for message in heard} == {turn}
-            assert len(pcm(heard)) == 2 * 2 * WORD
+            assert len(pcm(heard)) == len(pcm(flushed)) == 2 * 2 * WORD
             words = [message["word_timestamps"]["words"] for message in heard if message["type"] == "timestamps"]
             assert words == [["One"], ["two."]]
         await all_free(core)
