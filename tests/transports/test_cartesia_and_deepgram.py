@@ -189,10 +189,38 @@ async def test_deepgram_and_piper_by_post() -> None:
         spoken = await client.post("/v1/speak", params=raw, json={"text": "One two."})
         refused = await client.post("/v1/speak", params={"encoding": "cassette"}, json={"text": "x"})
         piper = await client.post("/piper", json={"text": "One two.", "voice": "two"})
+        piper_s = await client.post("/piper", json={"text": "One.", "voice": "en_US-ryan-high"})
         await all_free(core)
     assert (spoken.headers["content-type"], len(spoken.content)) == ("audio/pcm", 2 * 2 * WORD)
     assert (refused.status_code, refused.json()["err_code"]) == (422, "INVALID_SETTING")
     assert piper.content[:4] == b"RIFF" and len(piper.content) == 44 + 2 * 2 * WORD
+    assert len(piper_s.content) == 44 + 2 * WORD  # in the default voice, for that one is Piper's own
+
+
+@pytest.mark.asyncio
+async def test_what_is_malformed_or_too_large_is_told_and_the_socket_speaks_on() -> None:
+    large = json.dumps({"type": "Speak", "text": "x" * 2_000})
+    async with serving(message_bytes=1_000) as (place, core):
+        async with connect(f"ws://{place}/tts/websocket") as socket:
+            for wrong in (large, b"\xff", "[" * 900):
+                await socket.send(wrong)
+                [error] = await hear(socket, "error")
+                assert error["status_code"] == 400
+            await socket.send(cartesia("a", "One."))
+            assert len(pcm(await hear(socket))) == 2 * WORD
+        async with connect(f"ws://{place}/v1/speak") as socket:
+            for wrong in (large, b"\xff", "[" * 900):
+                await socket.send(wrong)
+                await turn_of(socket, "Warning")
+            await tell(socket, "Speak", text="One.")
+            await tell(socket, "Flush")
+            assert len((await turn_of(socket))[0]) == 2 * WORD
+        async with httpx.AsyncClient(base_url=f"http://{place}") as client:
+            told = [
+                await client.post(path, content=large) for path in ("/tts/bytes", "/tts/sse", "/v1/speak", "/piper")
+            ]
+            assert [answer.status_code for answer in told] == [413] * 4
+        await all_free(core)
 
 
 @pytest.mark.asyncio
