@@ -266,6 +266,7 @@ class Session:
     def _tell_flushed(self) -> None:
         while self._flushes and not self._over and self._flushes[0] <= self._spoken_sentences:
             self._flushes.popleft()
+            self._send_chunks(self._encoder.release())
             self._emit(Flushed(self.context, self._samples))
 
     def _advance(self) -> None:

@@ -210,6 +210,17 @@ def test_each_flush_is_told_of_once_all_before_it_has_been_spoken() -> None:
     assert told == [[0], [], [2 * WORD], [3 * WORD]]
 
 
+def test_a_flush_is_told_of_behind_all_of_its_sound_however_much_is_gathered() -> None:
+    engine = FakeEngine()
+    session = make(engine, format=AudioFormat("pcm_s16le", chunk_s=0.3))
+    session.push_text("One two.")
+    session.flush()
+    engine.speak()
+    *before, flushed = take(session)
+    assert isinstance(flushed, Flushed)
+    assert sum(event.duration for event in before if isinstance(event, Audio)) == flushed.pts == 2 * WORD
+
+
 def test_a_context_that_does_nothing_but_flush_meets_a_bound() -> None:
     session = make(FakeEngine(), pending_flushes=2)
     session.push_text("One.")

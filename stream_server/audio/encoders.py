@@ -40,6 +40,10 @@ class Encoder(Protocol):
         """float32 [n], any n."""
         ...
 
+    def release(self) -> list[Chunk]:
+        """What was gathered so far, though it is less than a chunk; what the codec itself holds back stays there."""
+        ...
+
     def finish(self) -> list[Chunk]:
         """What was held back; the encoder is of no use afterwards."""
         ...
@@ -69,11 +73,14 @@ class StreamEncoder:
         self._fed += len(pcm)
         return self._encoded(self._resampler.push(audible(pcm)))
 
+    def release(self) -> list[Chunk]:
+        return [self._chunk()] if self._waiting else []
+
     def finish(self) -> list[Chunk]:
         chunks = self._encoded(self._resampler.flush())
         tail, length = self._blocks.flush()
         chunks += self._gathered(self._coder.finish(tail[:length]))
-        return [*chunks, self._chunk()] if self._waiting else chunks
+        return chunks + self.release()
 
     def _encoded(self, pcm: Float) -> list[Chunk]:
         return [chunk for block in self._blocks.push(pcm) for chunk in self._gathered(self._coder.encode(block))]

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import ModelSpec
@@ -30,6 +30,7 @@ from stream_server.events import (
     Flushed,
     Mark,
     PushText,
+    Refuse,
     Settings,
     Start,
     Started,
@@ -41,6 +42,10 @@ from stream_server.protocols.voices import VoiceBook
 
 FAILED_IDS = 64  # contexts that an error ended, and whose text may still be coming
 CHUNK_S = 0.1  # of speech in a message, after a short first one
+IDLE_S = 330.0  # LiveKit keeps its sockets for five minutes and does not look whether they are still open
+SPEEDS = {"slowest": -1.0, "slow": -0.5, "normal": 0.0, "fast": 0.5, "fastest": 1.0}  # of the older models
+FASTEST = 1.5  # what 1 is on their scale, and its inverse is -1
+Pace = Annotated[float, Field(ge=-1, le=1), BeforeValidator(lambda sent: SPEEDS.get(str(sent), sent))]
 CODECS = {"pcm_s16le": "pcm_s16le", "pcm_f32le": "pcm_f32le", "pcm_mulaw": "mulaw", "pcm_alaw": "alaw"}
 
 
@@ -60,33 +65,55 @@ class OutputFormat(Foreign):
 
 
 class GenerationConfig(Foreign):
-    speed: Speed = Settings.speed
+    speed: Speed | None = None
 
 
-class Request(Foreign):
-    """A message, or the body of a POST."""
+class Controls(Foreign):
+    speed: Pace = 0.0
+
+
+class Voice(Foreign):
+    """`{"mode": "id", "id": name}`, or the name alone; a voice of another mode has no name here."""
+
+    id: str = ""
+    mode: str = "id"
+    controls: Controls = Field(Controls(), alias="__experimental_controls")
+
+    @model_validator(mode="before")
+    @classmethod
+    def named(cls, voice: Any) -> Any:
+        return {"id": voice} if isinstance(voice, str) else voice
+
+    @property
+    def name(self) -> str:
+        return self.id or ("" if self.mode == "id" else self.mode)
+
+
+class Addressed(Foreign):
+    """As much of a message as tells whose it is."""
 
     context_id: str | None = None
+
+
+class Request(Addressed):
+    """A message, or the body of a POST."""
+
     transcript: str = ""
-    voice: str = ""
+    voice: Voice = Voice()
     output_format: OutputFormat = OutputFormat()
     goes_on: bool = Field(False, alias="continue")
     flush: bool = False
     cancel: bool = False
     add_timestamps: bool = False
     generation_config: GenerationConfig = GenerationConfig()
+    speed: Pace = 0.0
     seed: Seed | None = None
-
-    @field_validator("voice", mode="before")
-    @classmethod
-    def voice_id(cls, voice: Any) -> Any:
-        """A name, or `{"mode": "id", "id": name}`; a voice of another mode has no name here."""
-        return voice.get("id", voice.get("mode", "")) if isinstance(voice, dict) else voice
 
     def settings(self, voices: VoiceBook, spec: ModelSpec, paced: bool, chunk_s: float = CHUNK_S) -> Settings:
         """Raises a `ClientError`."""
-        voice, format = voices.find(self.voice, spec), self.output_format.ours(chunk_s)
-        return Settings(voice, format, speed=self.generation_config.speed, seed=self.seed, paced=paced)
+        voice, format = voices.find(self.voice.name, spec), self.output_format.ours(chunk_s)
+        speed = self.generation_config.speed or FASTEST ** (self.voice.controls.speed or self.speed)
+        return Settings(voice, format, speed=speed, seed=self.seed, paced=paced)
 
 
 def read_request(body: str | bytes) -> Request:
@@ -95,6 +122,14 @@ def read_request(body: str | bytes) -> Request:
         return Request.model_validate_json(body)
     except ValidationError as error:
         raise refusal(error) from None
+
+
+def context_of(message: str | bytes) -> str | None:
+    """Whose a message is that may be wrong otherwise."""
+    try:
+        return Addressed.model_validate_json(message).context_id
+    except ValidationError:
+        return None
 
 
 class Timestamps:
@@ -165,11 +200,10 @@ class Speech:
 
 
 class Cartesia:
-    """The dialect of `/tts/websocket`."""
-
-    idle_timeout_s: float | None = None
+    """The dialect of `/tts/websocket`.  An error is its context's end: nothing of it follows."""
 
     def __init__(self, voices: VoiceBook, spec: ModelSpec, limits: Limits) -> None:
+        self.idle_timeout_s: float | None = max(IDLE_S, limits.idle_timeout_s)
         self._voices, self._spec, self._limits = voices, spec, limits
         self._names = map(str, count(1))
         self._speeches: dict[str, Speech] = {}  # by the client's id
@@ -182,11 +216,12 @@ class Cartesia:
     def receive(self, message: str | bytes) -> list[Act]:
         id = None
         try:
-            request = read_request(self._checked(message))
-            id = request.context_id
-            return [*self._obey(request)]
+            self._check(message)
+            id = context_of(message)
+            return [*self._obey(read_request(message))]
         except StreamServerError as error:
-            return [fault(Failed.of(error, None), id)]
+            speech = self._speeches.get(id or "")
+            return [fault(Failed.of(error, None), id) if speech is None else Refuse(speech.name, error)]
 
     def tell(self, event: Event) -> list[Act]:
         speech = self._by_name.get(event.context or "")
@@ -203,11 +238,10 @@ class Cartesia:
     def fail(self, error: StreamServerError) -> list[Reply]:
         return [fault(Failed.of(error, None), None), Close(error.ws_code, error.code)]
 
-    def _checked(self, message: str | bytes) -> str | bytes:
+    def _check(self, message: str | bytes) -> None:
         size = len(message if isinstance(message, bytes) else message.encode(errors="replace"))
         if size > self._limits.message_bytes:
             raise MessageTooLarge("the message is too large", limit=self._limits.message_bytes)
-        return message
 
     def _obey(self, request: Request) -> Iterator[Command]:
         id = request.context_id or ""
@@ -217,15 +251,17 @@ class Cartesia:
                 del self._speeches[speech.id]
                 del self._by_name[speech.name]  # nothing of it is told any more
                 yield Cancel(speech.name)
+            elif id in self._failed:
+                self._failed.remove(id)
         elif id in self._failed:  # the rest of a text that has been refused
             if not request.goes_on:
                 self._failed.remove(id)
         elif speech is None:
             yield from self._open(request)
-        elif speech.ended:
-            raise ProtocolError("this context has been ended: its text is complete", field="context_id")
-        else:
+        elif not speech.ended:
             yield from speech.obey(request)
+        elif request.transcript.strip():
+            raise ProtocolError("this context has been ended: its text is complete", field="context_id")
 
     def _open(self, request: Request) -> Iterator[Command]:
         name = next(self._names)

@@ -17,17 +17,27 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import ModelSpec
-from stream_server.errors import InvalidSetting, MessageTooLarge, ProtocolError, StreamServerError, TextTooLong
+from stream_server.errors import (
+    ClientError,
+    InvalidSetting,
+    MessageTooLarge,
+    ProtocolError,
+    StreamServerError,
+    TextTooLong,
+    error_of,
+)
 from stream_server.events import Audio, Cancel, Done, End, Event, Failed, PushText, Settings, Start
 from stream_server.limits import Limits
 from stream_server.protocols.dialect import Act, Close, Reply
-from stream_server.protocols.schema import Foreign, Speed, refusal
+from stream_server.protocols.schema import Foreign, Speed, check_settings, refusal
 from stream_server.protocols.voices import VoiceBook
 
 CHUNK_S = 0.04  # of speech in a binary message
-RATE = 24_000
+IDLE_S = 3_630.0  # LiveKit keeps its sockets for an hour and does not look whether they are still open
 RAW = {"linear16": "pcm_s16le", "mulaw": "mulaw", "alaw": "alaw"}
 FILES = {"mp3": "mp3", "opus": "ogg_opus", "flac": "flac", "aac": "aac"}
+RATES = {"linear16": 24_000, "mulaw": 8_000, "alaw": 8_000}  # where none is asked for
+CONTAINERS = {"linear16": ("wav", "none"), "opus": ("ogg",)}  # the default first; of others, none
 
 
 class Query(Foreign):
@@ -43,14 +53,20 @@ class Query(Foreign):
         encoding = self.encoding or "linear16"
         if encoding not in RAW:
             raise InvalidSetting("encoding: not one for sockets", field="encoding", limit=", ".join(RAW))
-        format = AudioFormat(RAW[encoding], self.sample_rate or RATE, chunk_s=CHUNK_S)
-        return Settings(voices.find(self.model, spec), format, speed=self.speed)
+        format = AudioFormat(RAW[encoding], self.sample_rate or RATES[encoding], chunk_s=CHUNK_S)
+        settings = Settings(voices.find(self.model, spec), format, speed=self.speed)
+        check_settings(settings, spec)  # now, and not with every turn
+        return settings
 
     def posted(self, voices: VoiceBook, spec: ModelSpec) -> Settings:
         """As the answer to a POST: a file where nothing else is asked for, as fast as it is taken."""
         encoding = self.encoding or "mp3"
-        codec = FILES.get(encoding) or ("wav" if encoding == "linear16" and self.container != "none" else RAW[encoding])
-        format = AudioFormat(codec, self.sample_rate, self.bit_rate)
+        containers = CONTAINERS.get(encoding, ("none",))
+        container = self.container or containers[0]
+        if container not in containers:
+            raise InvalidSetting("container: not one of this encoding", field="container", limit=", ".join(containers))
+        codec = "wav" if container == "wav" else FILES.get(encoding) or RAW[encoding]
+        format = AudioFormat(codec, self.sample_rate or RATES.get(encoding), self.bit_rate)
         return Settings(voices.find(self.model, spec), format, speed=self.speed, paced=False)
 
 
@@ -90,16 +106,17 @@ _MESSAGES: TypeAdapter[_Speak | _Plain] = TypeAdapter(Annotated[_Speak | _Plain,
 class Turn:
     name: str
     texts: list[str] = field(default_factory=list)  # that wait for the turn before
+    length: int = 0  # of all its text, in characters
     flushed: bool = False
     begun: bool = False
+    lost: bool = False  # its text could not be spoken; the rest of it is passed over
 
 
 class Deepgram:
     """The dialect.  The first turn of `_turns` is being spoken, the others wait."""
 
-    idle_timeout_s: float | None = None
-
     def __init__(self, settings: Settings, model: str, limits: Limits) -> None:
+        self.idle_timeout_s: float | None = max(IDLE_S, limits.idle_timeout_s)
         self._settings, self._model, self._limits = settings, model, limits
         self._names = map(str, count(1))
         self._sequence = count()
@@ -125,10 +142,9 @@ class Deepgram:
             case Audio() if event.data:
                 return [event.data]
             case Done():
-                self._turns.popleft()
-                return [_json("Flushed", sequence_id=next(self._sequence)), *self._next()]
-            case Failed():  # there is no word for a turn that was lost but the connection's end
-                return [fault(event), Close(1011 if event.code == "sequence_failed" else 1013, event.code)]
+                return self._end_turn()
+            case Failed():
+                return self._lose_turn(event)
         return []
 
     def fail(self, error: StreamServerError) -> list[Reply]:
@@ -155,17 +171,19 @@ class Deepgram:
                 yield from self._clear()
             case "Close":
                 self._closing = True
-                yield from self._flush() if self._turns and not self._turns[-1].flushed else self._next()
+                yield from self._flush() if self._turns and not self._turns[-1].flushed else self._last()
 
     def _say(self, text: str) -> Iterator[Act]:
         if not self._turns or self._turns[-1].flushed:
             yield from self._open()
         turn = self._turns[-1]
-        if turn.begun:
+        if sum(turn.length for turn in self._turns) + len(text) > self._limits.text_chars_per_context:
+            limit = self._limits.text_chars_per_context
+            raise TextTooLong("text: too much is not yet spoken", field="text", limit=limit)
+        turn.length += len(text)
+        if turn.begun and not turn.lost:
             yield PushText(turn.name, text)
-        elif sum(map(len, turn.texts)) + len(text) > self._limits.text_chars_per_context:
-            raise TextTooLong("text: too much waits", field="text", limit=self._limits.text_chars_per_context)
-        else:
+        elif not turn.begun:
             turn.texts.append(text)
 
     def _flush(self) -> Iterator[Act]:
@@ -173,7 +191,9 @@ class Deepgram:
             yield from self._open()  # of nothing: it is answered in its turn like any other
         turn = self._turns[-1]
         turn.flushed = True
-        if turn.begun:
+        if turn.lost:
+            yield from self._end_turn()
+        elif turn.begun:
             yield End(turn.name)
 
     def _open(self) -> Iterator[Act]:
@@ -189,11 +209,23 @@ class Deepgram:
             yield Cancel(speaking)
         yield _json("Cleared", sequence_id=next(self._sequence))
 
+    def _end_turn(self) -> list[Act]:
+        """Commands come first: what is received while a reply is sent must find them carried out."""
+        self._turns.popleft()
+        return [*self._next(), _json("Flushed", sequence_id=next(self._sequence)), *self._last()]
+
+    def _lose_turn(self, failed: Failed) -> list[Act]:
+        """Text that cannot be spoken costs its turn.  For what is not its fault there is no word but the end."""
+        error = error_of(failed.code, failed.message)
+        if not isinstance(error, ClientError):
+            return [fault(failed), Close(error.ws_code, failed.code)]
+        turn = self._turns[0]
+        turn.lost = True
+        return [warning(failed), *(self._end_turn() if turn.flushed else [])]
+
     def _next(self) -> Iterator[Act]:
-        """The turn that waited goes on; after the last one of a closing connection, its end."""
-        if not self._turns:
-            yield from [Close()] if self._closing else []
-        elif not self._turns[0].begun:
+        """The turn that waited goes on."""
+        if self._turns and not self._turns[0].begun:
             turn = self._turns[0]
             turn.begun = True
             yield Start(turn.name, self._settings)
@@ -202,6 +234,10 @@ class Deepgram:
             turn.texts.clear()
             if turn.flushed:
                 yield End(turn.name)
+
+    def _last(self) -> list[Act]:
+        """After the last turn of a closing connection, its end."""
+        return [Close()] if self._closing and not self._turns else []
 
 
 def warning(failed: Failed) -> str:

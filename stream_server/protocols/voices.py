@@ -33,8 +33,13 @@ BUILT_IN = (
     "21m00Tcm4TlvDq8ikWAM",
     "default",
 )
-# Names of voices that only another service can have: Cartesia's are UUIDs, Deepgram's begin with aura.
-ELSEWHERE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|aura-(2-)?[a-z]+-[a-z]{2}")
+# Names of voices that only another service can have: Cartesia's are UUIDs, Deepgram's begin with aura, Piper's are
+# such as en_US-ryan-high.
+ELSEWHERE = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|aura-(2-)?[a-z]+-[a-z]{2}"
+    r"|[a-z]{2,3}_[A-Z]{2}-[a-z0-9_]+-(x_low|low|medium|high)"
+)
 
 
 @dataclass(frozen=True)

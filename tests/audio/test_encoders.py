@@ -97,6 +97,17 @@ def test_what_follows_the_first_chunk_is_gathered(codec: str) -> None:
     assert last.duration < 4_800 + 3 * LONGEST_FRAME
 
 
+def test_what_is_gathered_can_be_had_before_the_chunk_is_full() -> None:
+    format, pcm = AudioFormat("pcm_s16le", chunk_s=0.2), glide(4_000, 24_000)
+    encoder = make_encoder(format, 24_000)
+    chunks = encoder.encode(pcm) + encoder.release()
+    assert [(chunk.pts, chunk.duration) for chunk in chunks] == [(0, 480), (480, 3_360)]
+    assert encoder.release() == []
+    chunks += encoder.finish()
+    assert_contiguous(chunks, 4_000)
+    assert b"".join(chunk.data for chunk in chunks) == b"".join(chunk.data for chunk in encoded(pcm, format, 24_000))
+
+
 def test_opus_packets_are_never_put_together() -> None:
     assert encoded(glide(9_600, 24_000), AudioFormat("opus", chunk_s=0.2), 24_000) == encoded(
         glide(9_600, 24_000), OPUS, 24_000

@@ -5,7 +5,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cartesia import APIStatusError, Cartesia
+from cartesia import APIStatusError, AsyncCartesia, Cartesia
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 from livekit.plugins import cartesia as livekit_cartesia
 from pipecat.frames.frames import ErrorFrame, InterruptionFrame, TTSStoppedFrame
@@ -64,6 +64,21 @@ def test_the_sdk_s_posts_and_errors(server: str) -> None:
     with pytest.raises(APIStatusError) as refused:
         client.tts.generate(**(asked | {"voice": {"mode": "id", "id": "nobody"}}), output_format=mp3)
     assert refused.value.status_code == 404
+
+
+@pytest.mark.asyncio
+async def test_the_asynchronous_sdk_hears_what_is_wrong_with_its_context_and_speaks_on(server: str) -> None:
+    place = {"base_url": f"http://{server}", "websocket_base_url": f"ws://{server}"}
+    asked: dict[str, Any] = {"model_id": "sonic-3", "transcript": SECOND, "voice": VOICE}
+    cassette: Any = {**FORMAT, "encoding": "cassette"}
+    async with asyncio.timeout(20), AsyncCartesia(api_key="any", **place) as client:
+        async with client.tts.websocket_connect() as connection:
+            told = []
+            for format in (cassette, FORMAT):
+                context = connection.context()
+                await context.send(**asked, output_format=format, continue_=False)
+                told.append([event.type async for event in context.receive()][-1])
+    assert told == ["error", "done"]
 
 
 @pytest.mark.asyncio

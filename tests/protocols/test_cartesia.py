@@ -19,6 +19,7 @@ from stream_server.events import (
     Flushed,
     Mark,
     PushText,
+    Refuse,
     Settings,
     Start,
     Started,
@@ -60,8 +61,18 @@ def test_a_context_goes_on_is_flushed_and_ends_with_an_empty_text() -> None:
     assert dialect.receive(say(**{"continue": True, "flush": True})) == [Flush("1")]
     assert told(dialect, Flushed("1", 100))[0]["flush_id"] == 1
     assert dialect.receive(say(text=" ", **{"continue": False})) == [End("1")]
-    [refused] = dialect.receive(say(text="more"))
-    assert isinstance(refused, str) and json.loads(refused)["error_code"] == "protocol_error"
+    assert dialect.receive(say(text=" ")) == []  # said twice, it is no error
+
+
+@pytest.mark.parametrize("wrong", [say(text="more"), say(text="x", output_format={"encoding": "cassette"})])
+def test_an_error_is_the_end_of_the_context_it_names(wrong: str) -> None:
+    dialect = make()
+    dialect.receive(say(text="One."))
+    [refused] = dialect.receive(wrong)
+    assert isinstance(refused, Refuse) and refused.context == "1"
+    [error] = told(dialect, Failed.of(refused.error, "1"))
+    assert (error["type"], error["context_id"], error["done"]) == ("error", "c", True)
+    assert dialect.receive(say(text="Anew."))[0] == Start("2", Settings("slt", FLOATS.format))
 
 
 def test_sound_words_and_the_end_are_told_once_each() -> None:
@@ -106,29 +117,64 @@ def test_a_context_that_failed_is_told_and_the_rest_of_its_text_passed_over() ->
     assert dialect.receive(say(text="Anew."))[1:] == [PushText("2", "Anew."), End("2")]
 
 
+def test_a_cancel_frees_the_id_of_a_context_that_failed() -> None:
+    dialect = make()
+    dialect.receive(say(text="One. ", **{"continue": True}))
+    told(dialect, Failed("1", "overloaded", "too many", retryable=True, retry_after=2.0))
+    assert dialect.receive('{"context_id":"c","cancel":true}') == []
+    assert dialect.receive(say(text="Anew. ", **{"continue": True}))[1:] == [PushText("2", "Anew. ")]
+
+
 @pytest.mark.parametrize(
-    ("message", "code"),
+    ("fields", "speed"),
     [
-        ("no JSON", "protocol_error"),
-        ("[]", "protocol_error"),
-        ('{"transcript":1}', "protocol_error"),
-        (b"\xff", "protocol_error"),
-        (say(text="x", voice="nobody"), "unknown_voice"),
-        (say(text="x", voice={"mode": "embedding", "embedding": [1]}), "unknown_voice"),
+        ({"generation_config": {"speed": 1.2, "volume": 2, "emotion": "calm"}}, 1.2),
+        ({"generation_config": {"speed": None}}, 1.0),
+        ({"voice": {"mode": "id", "id": "slt", "__experimental_controls": {"speed": "fastest", "emotion": []}}}, 1.5),
+        ({"voice": {"mode": "id", "id": "slt", "__experimental_controls": {"speed": -1}}}, 1 / 1.5),
+        ({"speed": "normal"}, 1.0),
+        ({"speed": "fastest"}, 1.5),
+    ],
+)
+def test_every_way_of_asking_for_a_speed(fields: dict[str, Any], speed: float) -> None:
+    [start, *_] = make().receive(say(text="x", **fields))
+    assert isinstance(start, Start) and start.settings.speed == pytest.approx(speed)
+
+
+def test_an_agent_s_pooled_socket_may_be_silent_for_its_five_minutes() -> None:
+    assert (make().idle_timeout_s or 0) > 300
+    assert make(idle_timeout_s=900.0).idle_timeout_s == 900
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "context"),
+    [
+        ("no JSON", "protocol_error", None),
+        ("[]", "protocol_error", None),
+        ("[" * 800, "protocol_error", None),
+        ('{"context_id":1}', "protocol_error", None),
+        ('{"transcript":1}', "protocol_error", None),
+        (b"\xff", "protocol_error", None),
+        (say(transcript=1), "protocol_error", "c"),
+        (say(text="x", voice="nobody"), "unknown_voice", "c"),
+        (say(text="x", voice={"mode": "embedding", "embedding": [1]}), "unknown_voice", "c"),
         (
             say(text="x", output_format={"container": "raw", "encoding": "pcm_s16le", "sample_rate": 7}),
             "invalid_setting",
+            "c",
         ),
-        (say(text="x", output_format={"container": "ogg"}), "invalid_setting"),
-        (say(text="x", generation_config={"speed": 9}), "invalid_setting"),
-        (say(context="c" * 65, text="x"), "invalid_setting"),
-        (say(text="x" * 1_000), "message_too_large"),
+        (say(text="x", output_format={"container": "ogg"}), "invalid_setting", "c"),
+        (say(text="x", generation_config={"speed": 9}), "invalid_setting", "c"),
+        (say(text="x", speed="breakneck"), "protocol_error", "c"),
+        (say(context="c" * 65, text="x"), "invalid_setting", "c" * 65),
+        (say(text="x" * 1_000), "message_too_large", None),
     ],
 )
-def test_what_is_wrong_is_told_and_the_socket_stays_open(message: str | bytes, code: str) -> None:
+def test_what_is_wrong_is_told_and_the_socket_stays_open(message: str | bytes, code: str, context: str | None) -> None:
     dialect = make(message_bytes=900)
     [answer] = dialect.receive(message)
     assert isinstance(answer, str) and json.loads(answer)["error_code"] == code
+    assert json.loads(answer)["context_id"] == context
     assert isinstance(dialect.receive(say(context="d", text="Fine."))[-1], End)
 
 

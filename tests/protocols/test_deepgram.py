@@ -1,6 +1,7 @@
 """Deepgram's messages both ways, literally."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,8 +55,9 @@ def test_the_next_turn_waits_for_the_one_before() -> None:
     dialect.receive(FLUSH)
     assert dialect.receive(speak("Two.")) == dialect.receive(FLUSH) == dialect.receive(speak("Three.")) == []
     flushed = '{"type":"Flushed","sequence_id":0}'
-    assert dialect.tell(done("1")) == [flushed, Start("2", SETTINGS), PushText("2", "Two."), End("2")]
-    assert dialect.tell(done("2"))[1:] == [Start("3", SETTINGS), PushText("3", "Three.")]
+    # Commands first: a Clear that comes while a reply is on its way finds a turn that it can cancel.
+    assert dialect.tell(done("1")) == [Start("2", SETTINGS), PushText("2", "Two."), End("2"), flushed]
+    assert dialect.tell(done("2"))[:2] == [Start("3", SETTINGS), PushText("3", "Three.")]
     assert dialect.receive(FLUSH) == [End("3")]
 
 
@@ -89,7 +91,7 @@ def test_close_waits_for_turns_that_wait() -> None:
     dialect = make()
     for message in (speak("One."), FLUSH, speak("Two."), CLOSE):
         dialect.receive(message)
-    assert dialect.tell(done("1"))[1:] == [Start("2", SETTINGS), PushText("2", "Two."), End("2")]
+    assert dialect.tell(done("1"))[:3] == [Start("2", SETTINGS), PushText("2", "Two."), End("2")]
     assert dialect.tell(done("2"))[1:] == [Close()]
 
 
@@ -111,8 +113,10 @@ def test_what_cannot_be_obeyed_is_warned_of(message: str | bytes, code: str) -> 
 
 
 def test_what_waits_is_bounded() -> None:
-    dialect = make(text_chars_per_context=10, pending_flushes=2)
+    dialect = make(text_chars_per_context=14, pending_flushes=2)
     dialect.receive(speak("One."))
+    [warning] = dialect.receive(speak("01234567890"))
+    assert isinstance(warning, str) and json.loads(warning)["code"] == "TEXT_TOO_LONG"
     dialect.receive(FLUSH)
     assert dialect.receive(speak("0123456789")) == []
     [warning] = dialect.receive(speak("0"))
@@ -131,16 +135,43 @@ def test_a_turn_that_is_lost_ends_the_connection_for_there_is_no_word_for_it() -
     assert close == Close(1013, "overloaded")
 
 
+def test_text_that_cannot_be_spoken_costs_its_turn_and_nothing_else() -> None:
+    dialect = make()
+    dialect.receive(speak("One [[zz]] "))
+    [warning] = dialect.tell(Failed("1", "invalid_pronunciation", "no such phone"))
+    assert isinstance(warning, str) and json.loads(warning)["type"] == "Warning"
+    assert dialect.receive(speak("more of it.")) == []
+    flushed = ['{"type":"Flushed","sequence_id":0}']
+    assert dialect.receive(FLUSH) == flushed
+    assert dialect.receive(speak("Two.")) == [Start("2", SETTINGS), PushText("2", "Two.")]
+    dialect.receive(FLUSH)
+    dialect.receive(speak("Three."))
+    _, *acts = dialect.tell(Failed("2", "invalid_pronunciation", "no such phone"))
+    assert acts == [Start("3", SETTINGS), PushText("3", "Three."), '{"type":"Flushed","sequence_id":1}']
+
+
+def test_an_agent_s_pooled_socket_may_be_silent_for_its_hour() -> None:
+    assert (make().idle_timeout_s or 0) > 3_600
+    assert make(idle_timeout_s=9_000.0).idle_timeout_s == 9_000
+
+
 def test_queries_ask_for_raw_sound_on_sockets_and_files_by_post() -> None:
     query = read_query({"model": "aura-2-thalia-en", "encoding": "mulaw", "sample_rate": "8000", "surplus": "1"})
     assert query.spoken(VoiceBook(), SPEC).format == AudioFormat("mulaw", 8_000, chunk_s=0.04)
     assert read_query({}).posted(VoiceBook(), SPEC).format == AudioFormat("mp3")
     raw = read_query({"encoding": "linear16", "container": "none", "sample_rate": "16000"})
     assert raw.posted(VoiceBook(), SPEC).format == AudioFormat("pcm_s16le", 16_000)
-    assert read_query({"encoding": "linear16"}).posted(VoiceBook(), SPEC).format == AudioFormat("wav")
+    assert read_query({"encoding": "linear16"}).posted(VoiceBook(), SPEC).format == AudioFormat("wav", 24_000)
+    assert read_query({"encoding": "alaw"}).posted(VoiceBook(), SPEC).format == AudioFormat("alaw", 8_000)
+    assert read_query({"encoding": "mulaw"}).spoken(VoiceBook(), SPEC).format.sample_rate == 8_000
     for wrong in ({"encoding": "mp3"}, {"model": "nobody"}, {"sample_rate": "7"}):
         with pytest.raises(ClientError):
             read_query(wrong).spoken(VoiceBook(), SPEC)
+    with pytest.raises(ClientError):
+        read_query({"speed": "1.2"}).spoken(VoiceBook(), replace(SPEC, speeds=False))
+    for encoding, container in (("mulaw", "wav"), ("opus", "none"), ("mp3", "ogg")):
+        with pytest.raises(ClientError):
+            read_query({"encoding": encoding, "container": container}).posted(VoiceBook(), SPEC)
     with pytest.raises(ClientError):
         read_query({"encoding": "cassette"})
     with pytest.raises(ClientError):

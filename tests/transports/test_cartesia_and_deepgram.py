@@ -70,7 +70,7 @@ async def test_cartesia_two_turns_one_of_them_in_pieces() -> None:
             await socket.send(cartesia(turn, ""))
             heard = flushed + await hear(socket)
             assert {message["context_id"] for message in heard} == {turn}
-            assert len(pcm(heard)) == 2 * 2 * WORD
+            assert len(pcm(heard)) == len(pcm(flushed)) == 2 * 2 * WORD
             words = [message["word_timestamps"]["words"] for message in heard if message["type"] == "timestamps"]
             assert words == [["One"], ["two."]]
         await all_free(core)
@@ -169,16 +169,58 @@ async def test_deepgram_ten_clears_in_a_row_and_nothing_of_the_turn_follows_any(
 
 
 @pytest.mark.asyncio
+async def test_deepgram_a_text_that_cannot_be_spoken_is_warned_of_and_the_socket_speaks_on() -> None:
+    async with serving() as (place, core), connect(f"ws://{place}/v1/speak") as socket:
+        await tell(socket, "Speak", text="One [[zz zz]] two.")
+        _, warning = await turn_of(socket, "Warning")
+        assert warning["code"] == "INVALID_PRONUNCIATION" and "One" not in warning["description"]
+        await tell(socket, "Flush")
+        assert await turn_of(socket) == (b"", {"type": "Flushed", "sequence_id": 0})
+        await tell(socket, "Speak", text="Three.")
+        await tell(socket, "Flush")
+        assert len((await turn_of(socket))[0]) == 2 * WORD
+        await all_free(core)
+
+
+@pytest.mark.asyncio
 async def test_deepgram_and_piper_by_post() -> None:
     async with serving() as (place, core), httpx.AsyncClient(base_url=f"http://{place}") as client:
         raw = {"encoding": "linear16", "container": "none", "sample_rate": "24000", "model": "two"}
         spoken = await client.post("/v1/speak", params=raw, json={"text": "One two."})
         refused = await client.post("/v1/speak", params={"encoding": "cassette"}, json={"text": "x"})
         piper = await client.post("/piper", json={"text": "One two.", "voice": "two"})
+        piper_s = await client.post("/piper", json={"text": "One.", "voice": "en_US-ryan-high"})
         await all_free(core)
     assert (spoken.headers["content-type"], len(spoken.content)) == ("audio/pcm", 2 * 2 * WORD)
     assert (refused.status_code, refused.json()["err_code"]) == (422, "INVALID_SETTING")
     assert piper.content[:4] == b"RIFF" and len(piper.content) == 44 + 2 * 2 * WORD
+    assert len(piper_s.content) == 44 + 2 * WORD  # in the default voice, for that one is Piper's own
+
+
+@pytest.mark.asyncio
+async def test_what_is_malformed_or_too_large_is_told_and_the_socket_speaks_on() -> None:
+    large = json.dumps({"type": "Speak", "text": "x" * 2_000})
+    async with serving(message_bytes=1_000) as (place, core):
+        async with connect(f"ws://{place}/tts/websocket") as socket:
+            for wrong in (large, b"\xff", "[" * 900):
+                await socket.send(wrong)
+                [error] = await hear(socket, "error")
+                assert error["status_code"] == 400
+            await socket.send(cartesia("a", "One."))
+            assert len(pcm(await hear(socket))) == 2 * WORD
+        async with connect(f"ws://{place}/v1/speak") as socket:
+            for wrong in (large, b"\xff", "[" * 900):
+                await socket.send(wrong)
+                await turn_of(socket, "Warning")
+            await tell(socket, "Speak", text="One.")
+            await tell(socket, "Flush")
+            assert len((await turn_of(socket))[0]) == 2 * WORD
+        async with httpx.AsyncClient(base_url=f"http://{place}") as client:
+            told = [
+                await client.post(path, content=large) for path in ("/tts/bytes", "/tts/sse", "/v1/speak", "/piper")
+            ]
+            assert [answer.status_code for answer in told] == [413] * 4
+        await all_free(core)
 
 
 @pytest.mark.asyncio
