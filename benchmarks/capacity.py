@@ -3,7 +3,7 @@
     python benchmarks/capacity.py [--quick] [--goal-ms 200] [--seconds 60] [--overload 3]
 
 A load is *carried* when over its whole time p95 TTFA is within the goal, nobody with a cushion of 60 ms has an
-underrun, at most one in a hundred is refused (open arrivals have peaks: the telephone's usual grade of service), nothing
+underrun, at most one in a hundred is refused (open arrivals have peaks: a telephone exchange's usual grade), nothing
 fails, and the generator itself kept its time.  The largest is found by doubling and halving, confirmed over five
 minutes with other listeners, and then exceeded by a step to see what gives.
 
