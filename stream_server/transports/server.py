@@ -40,6 +40,9 @@ class HttpProtocol(H11Protocol):
         finally:
             if not cycle.response_complete:
                 self.loop.call_later(LINGER_S, self.transport.abort)
+        if cycle.response_started and not cycle.response_complete:  # cut on purpose, which uvicorn would call an error
+            cycle.disconnected = True
+            self.transport.close()
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):

@@ -232,7 +232,7 @@ class Breaking(FakeModel):
 
 
 @pytest.mark.asyncio
-async def test_a_failure_in_mid_answer_cuts_the_connection() -> None:
+async def test_a_failure_in_mid_answer_cuts_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     async with asking(Breaking(), slots=1) as (client, core):
         with pytest.raises(httpx.RemoteProtocolError):
             body = {"input": text(60), "response_format": "pcm", "seed": 1}
@@ -240,6 +240,7 @@ async def test_a_failure_in_mid_answer_cuts_the_connection() -> None:
                 assert answer.status_code == 200
                 await answer.aread()
         await idle(core)
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")], "it was cut on purpose"
 
 
 BAD: list[tuple[bytes, int, str, str | None]] = [  # body, status, code, param
