@@ -9,6 +9,9 @@ F0 (phases gather the least difference) and both from the whole's; "another seed
 by.  Costs are CPU seconds a second
 of speech on one thread, of the flow and of the vocoder, for one listener; `again` computes the window's hidden values
 in every chunk, `kept` keeps their keys and values, `all` sees the whole past as the released program does.
+
+First sounds are those of the model as it is served, fed as the engine feeds it: how many codes it waits for, and what
+the flow, the vocoder and the resampling cost until then and in all.  The language model's steps come on top.
 """
 
 import argparse
@@ -24,6 +27,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(ROOT))
 
+from stream_server.engine.messages import Controls
 from stream_server.models.glm_tts.chunks import SCHEDULES, schedule
 from stream_server.models.glm_tts.flow import Flow, Prompt, load_flow
 from stream_server.models.glm_tts.flow_config import flow_config, read_flow_config
@@ -31,6 +35,9 @@ from stream_server.models.glm_tts.flow_stream import FlowStream
 from stream_server.models.glm_tts.hift import HiFT, load_hift
 from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
 from stream_server.models.glm_tts.hift_stream import HiFTStream
+from stream_server.models.glm_tts.model import CHUNKS, GLMVocoder
+from stream_server.models.glm_tts.voice import Voice
+from stream_server.models.interface import Sound
 from stream_server.nn.noise import gaussian
 from tests.models.glm_tts import make_flow, make_hift
 
@@ -39,11 +46,19 @@ TOKENS_PER_SECOND = 25
 SECONDS = 6  # of speech where errors are measured
 REFERENCE_S = 3
 WINDOW = 100  # frames
-STEPS = (10, 6, 4)
+STEPS = {"small": (10,), "medium": (10, 4)}
 WAYS = {"again": (WINDOW, False), "kept": (WINDOW, True), "all": (None, False)}
 LENGTHS = (5, 20, 60)  # s
+SLOW = {"all"}  # ways whose cost grows so much that the longest text is left out
+SERVED = {"24 kHz, as served": (24_000, False), "32 kHz, as served": (32_000, False), "24 kHz, kept": (24_000, True)}
 COST_STEPS = 4
-FLOORS = {"again_60_over_5": 1.15, "kept_60_over_5": 1.15, "vocoder_60_over_5": 1.15}
+FLOORS = {
+    "again_60_over_5": 1.15,
+    "kept_60_over_5": 1.15,
+    "vocoder_60_over_5": 1.15,
+    "served_60_over_5": 1.15,  # at either rate
+    "first_sound_over_all_20": 0.15,  # CPU until it, at either rate
+}
 
 
 @dataclass(frozen=True)
@@ -59,24 +74,25 @@ def main() -> None:
     quick = parser.parse_args().quick
     use_one_thread()
     checkpoints = {"small": small()} if quick else {"small": small(), "medium": medium()}
-    plans, steps, seconds = (("early", "steady"), (4,), 3) if quick else (tuple(SCHEDULES), STEPS, SECONDS)
-    figures: dict[str, Any] = {"window_frames": WINDOW, "reference_s": REFERENCE_S, "errors": {}, "costs": {}}
+    plans, seconds = (("early", "steady"), 3) if quick else (tuple(SCHEDULES), SECONDS)
+    figures: dict[str, Any] = {"window_frames": WINDOW, "reference_s": REFERENCE_S, "errors": {}}
     for name, checkpoint in checkpoints.items():
-        errors = {count: errors_of(checkpoint, plans, count, seconds) for count in steps}
+        errors = {count: errors_of(checkpoint, plans, count, seconds) for count in ((4,) if quick else STEPS[name])}
         figures["errors"][name] = errors
         show_errors(name, errors)
     lengths = (2, 4) if quick else LENGTHS
     name, checkpoint = list(checkpoints.items())[-1]
-    costs = {plan: costs_of(checkpoint, plan, lengths) for plan in plans[:2]}
-    figures["costs"][name] = costs
-    for plan, found in costs.items():
-        head = [f"{name}, plan {plan}, {COST_STEPS} steps: CPU s a second of speech", *(f"{s} s" for s in lengths)]
-        table("what it costs", head, [[way, *values] for way, values in found.items()])
+    figures["served"] = {way: [served(checkpoint, *how, s) for s in lengths] for way, how in SERVED.items()}
+    show_served(name, lengths, figures["served"])
+    figures["costs"] = costs = costs_of(checkpoint, lengths)
+    head = [f"{name}, plan {CHUNKS}, {COST_STEPS} steps: CPU s a second of speech", *(f"{s} s" for s in lengths)]
+    rows = [[way, *values, *["–"] * (len(lengths) - len(values))] for way, values in costs.items()]
+    table("what it costs, part by part", head, rows)
     if not quick:
-        ratios = {
-            way: max(found[way][-1] / found[way][0] for found in costs.values()) for way in ("again", "kept", "vocoder")
-        }
-        figures |= {f"{way}_60_over_5": ratio for way, ratio in ratios.items()}
+        figures |= {f"{way}_60_over_5": costs[way][-1] / costs[way][0] for way in ("again", "kept", "vocoder")}
+        each = [found for way, found in figures["served"].items() if way.endswith("served")]
+        figures["served_60_over_5"] = max(found[2]["cost"] / found[0]["cost"] for found in each)
+        figures["first_sound_over_all_20"] = max(found[1]["cpu_s"] / found[1]["all_cpu_s"] for found in each)
     conclude("glm_stream", figures, FLOORS, keep=not quick)
 
 
@@ -170,16 +186,62 @@ def show_errors(name: str, errors: dict[int, dict[str, dict[str, float]]]) -> No
     table("how far from the whole, by steps", head, rows)
 
 
-def costs_of(checkpoint: Checkpoint, plan: str, lengths: tuple[int, ...]) -> dict[str, list[float]]:
+def served(checkpoint: Checkpoint, rate: int, keep: bool, seconds: int) -> dict[str, float]:
+    """One listener's text through the model as it is served; a voice's own part is computed before."""
+    vocoder = GLMVocoder(checkpoint.flow, checkpoint.hift)
+    if keep:
+        vocoder.flow = FlowStream(checkpoint.flow, vocoder.schedule, vocoder.flow.steps, keep=True)
+    prompt, tokens = checkpoint.prompt, text_of(checkpoint.flow, seconds)[:, None]
+    vocoder.add_voice("one", Voice(torch.zeros(1, dtype=torch.int64), prompt.tokens, prompt.mel, prompt.speaker))
+    state = vocoder.allocate(1)
+    vocoder.reset(0, Controls("one", seed=1, sample_rate=rate), state)
+    first: dict[str, float] = {}
+    at = samples = index = 0
+    cpu = 0.0
+    while at < len(tokens):
+        plan = vocoder.chunk(index)
+        piece = tokens[at : at + plan.most + plan.lookahead]
+        at, index = at + len(piece), index + 1
+        sounds: list[Sound] = []
+        cpu += timed(lambda: sounds.extend(vocoder.decode([0], [piece], [at == len(tokens)], state))).cpu  # noqa: B023
+        samples += len(sounds[0].pcm)
+        if samples and not first:
+            first = {"codes": at, "sound_s": samples / rate, "cpu_s": cpu}
+    return {**first, "all_codes": len(tokens), "all_cpu_s": cpu, "cost": cpu * rate / samples}
+
+
+def show_served(name: str, lengths: tuple[int, ...], found: dict[str, list[dict[str, float]]]) -> None:
+    head = [
+        name,
+        "text",
+        "codes before it",
+        "of",
+        "s of sound in it",
+        "CPU s to it",
+        "CPU s in all",
+        "a second of speech",
+    ]
+    keys = ("codes", "all_codes", "sound_s", "cpu_s", "all_cpu_s", "cost")
+    rows = [
+        [way, f"{seconds} s", *(each[key] for key in keys)]
+        for way, all_of in found.items()
+        for seconds, each in zip(lengths, all_of)
+    ]
+    table("the first sound, and what all of it costs", head, rows)
+
+
+def costs_of(checkpoint: Checkpoint, lengths: tuple[int, ...]) -> dict[str, list[float]]:
     """What a stream costs from its first token to its last; a voice's own part is computed before."""
     found: dict[str, list[float]] = {way: [] for way in WAYS} | {"vocoder": []}
     for seconds in lengths:
         tokens = text_of(checkpoint.flow, seconds)
+        mels: list[Tensor] = []
         for way, (window, keep) in WAYS.items():
-            stream = FlowStream(checkpoint.flow, schedule(plan), COST_STEPS, window, keep)
+            if way in SLOW and seconds == LENGTHS[-1]:
+                continue
+            stream = FlowStream(checkpoint.flow, schedule(CHUNKS), COST_STEPS, window, keep)
             state, voice = stream.allocate(1), stream.voice(checkpoint.prompt)
             stream.reset(0, voice, 1, state)
-            mels: list[Tensor] = []
             lap = timed(lambda: mels.extend(stream.decode([0], [tokens], [True], state)))  # noqa: B023
             found[way].append(lap.cpu / seconds)
         found["vocoder"].append(timed(lambda: spoken(checkpoint.hift, mels[0])).cpu / seconds)  # noqa: B023

@@ -102,6 +102,8 @@ class Runner:
             if step.has_token[row]:
                 self.tokens[slot(s)].waiting.append(step.tokens[row])
                 self.tokens[slot(s)].words.append(step.words[row])
+            if revised := step.revised.get(row):
+                self.tokens[slot(s)].words[-len(revised) :] = revised
             results[s.id] = TokenResult(step.has_token[row], step.is_end[row], step.starved[row], step.broken[row])
         return results
 

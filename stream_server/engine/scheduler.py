@@ -5,6 +5,7 @@ An underrun is heard, a start 20 ms later is not: so sound goes first to whom it
 
 1. every running sequence that has text and credit decodes one token, the shortest lead first, unless all of them rest:
    one that is `lead_s` ahead rests until it has fallen REST_S behind that, so that rests end together and batches fill;
+   where chunks are long, it rests so late that the next one is whole COMFORT_S before its sound is wanted;
 2. waiting ones take free slots and are prefilled, fewer while somebody's lead is short;
 3. the vocoder is given the tokens of whoever is due: a first chunk as soon as it can be, then chunks that at most
    double and never outgrow what the lead allows at the pace of the steps; others who hold tokens ride along.
@@ -105,7 +106,8 @@ class Scheduler:
 
     def wakes_at(self, now: float) -> float | None:
         """When the first of those who rest will have rested enough; None where nobody rests."""
-        left = [s.ahead(now) - s.lead_s + rest(s) for s in self.running.values() if s.resting and self.may_decode(s)]
+        resting = [s for s in self.running.values() if s.resting and self.may_decode(s)]
+        left = [s.ahead(now) - self.enough_s(s) + rest(s) for s in resting]
         return now + max(0.0, min(left)) if left else None
 
     # Decoding.
@@ -114,10 +116,10 @@ class Scheduler:
         ahead = {s.id: s.ahead(now) for s in self.running.values() if self.may_decode(s)}
         able = [self.running[id] for id in ahead]
         for s in able:
-            s.resting = ahead[s.id] >= s.lead_s - (rest(s) if s.resting else 0.0)
+            s.resting = ahead[s.id] >= self.enough_s(s) - (rest(s) if s.resting else 0.0)
         if all(s.resting for s in able):
             return []
-        joining = [s for s in able if not s.resting or ahead[s.id] < s.lead_s - rest(s) / 2]
+        joining = [s for s in able if not s.resting or ahead[s.id] < self.enough_s(s) - rest(s) / 2]
         joining.sort(key=lambda s: ahead[s.id])
         most = MAX_ROWS
         if ahead[joining[0].id] < HURRY_S:  # a short step for whom every step counts; the others have time
@@ -126,7 +128,12 @@ class Scheduler:
         return sorted(chosen, key=lambda s: s.slot or 0)  # rows that are neighbours need not be gathered
 
     def may_decode(self, sequence: Sequence) -> bool:
-        return sequence.status is Status.RUNNING and sequence.has_credit
+        return sequence.status is Status.RUNNING and sequence.has_credit(self.shortest_chunk(sequence))
+
+    def enough_s(self, sequence: Sequence) -> float:
+        """How far ahead it rests.  Tokens that are no chunk yet are no sound: nobody must run dry on them."""
+        chunk_s = self.shortest_chunk(sequence) * sequence.token_lasts
+        return max(sequence.lead_s, chunk_s + min(sequence.lead_s, COMFORT_S) + rest(sequence))
 
     def has_news(self, sequence: Sequence) -> bool:
         return sequence.status in (Status.RUNNING, Status.STARVED) and (bool(sequence.words) or sequence.closing)
@@ -161,6 +168,11 @@ class Scheduler:
                 room -= tokens
         return chosen
 
+    def shortest_chunk(self, sequence: Sequence) -> int:
+        """The fewest tokens that the vocoder takes next."""
+        plan = self.chunk(sequence.chunks)
+        return plan.least + (plan.lookahead if sequence.chunks == 0 else 0)
+
     def largest_chunk(self, sequence: Sequence) -> int:
         """However many it holds: nobody's sound is so long in the making that others run dry meanwhile."""
         plan = self.chunk(sequence.chunks)
@@ -177,7 +189,7 @@ class Scheduler:
         """Tokens to wait for: the first time as few as a steady start allows, then as many as the lead does."""
         plan = self.chunk(sequence.chunks)
         if sequence.chunks == 0:
-            steady = -(-2 * self.pace // sequence.token_s)
+            steady = -(-2 * self.pace // sequence.token_lasts)
             return min(max(plan.least, int(steady)), plan.most) + plan.lookahead
         pace = max(self.pace, 1e-3)
         affordable = int((sequence.lead(now) - pace - MARGIN_S) / pace)

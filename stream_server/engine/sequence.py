@@ -54,13 +54,19 @@ class Sequence:
         return self.controls.sample_rate
 
     @property
-    def undecoded_s(self) -> float:
-        """Seconds of speech in the tokens the vocoder has not taken."""
-        return self.undecoded * self.token_s / self.controls.speed
+    def token_lasts(self) -> float:
+        """Seconds of speech a token becomes, at its own speed."""
+        return self.token_s / self.controls.speed
 
     @property
-    def has_credit(self) -> bool:
-        return self.stats.samples + self.undecoded_s * self.sample_rate < self.credit
+    def undecoded_s(self) -> float:
+        """Seconds of speech in the tokens the vocoder has not taken."""
+        return self.undecoded * self.token_lasts
+
+    def has_credit(self, chunk: int) -> bool:
+        """For one more token.  Fewer than a chunk are no sound yet: whoever may sound may have as many."""
+        held = self.undecoded_s * self.sample_rate if self.undecoded >= chunk else 0
+        return self.stats.samples + held < self.credit
 
     def lead(self, now: float) -> float:
         """Seconds until the listener has played all it was given; before the first sound, less the longer it waits."""

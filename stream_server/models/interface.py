@@ -6,7 +6,7 @@ Knows nothing of sequences' order, listeners or sockets.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +27,7 @@ class Step:
     starved: list[bool]  # no further step before more text comes
     words: list[int]  # index of the word each token speaks, -1 before the first
     broken: list[bool]  # not a finite number came out: this row cannot go on
+    revised: dict[int, list[int]] = field(default_factory=dict)  # by row: words of its latest tokens, better known now
 
 
 @dataclass

@@ -1,7 +1,11 @@
 """The scheduler on paper: no model, no torch, a clock that is a number, results made up by hand."""
 
+from dataclasses import replace
+
+import pytest
+
 from stream_server.engine.messages import Controls, SequenceStats
-from stream_server.engine.scheduler import BRISK_VOCODED, REST_S, Scheduler
+from stream_server.engine.scheduler import BRISK_VOCODED, COMFORT_S, REST_S, Scheduler
 from stream_server.engine.sequence import Sequence, Status
 from stream_server.models.plan import ChunkPlan
 from tests.fakes import words
@@ -227,3 +231,45 @@ def test_a_heap_of_tokens_is_sounded_piece_by_piece() -> None:
         sizes.append((vocode.tokens, vocode.final))
         one.undecoded -= vocode.tokens
     assert sizes == [(8, False), (8, False), (4, True)]
+
+
+def paced(speed: float, plan: ChunkPlan, seconds: float, credit_s: float | None = None) -> tuple[float, float, float]:
+    """A sequence whose steps take 10 ms, played as it comes: → its shortest and its longest lead, and its sound in s.
+
+    credit_s: what its listener's transport takes at most, given back as it is played.
+    """
+    scheduler = Scheduler(1, 1, 1, lambda index: plan)
+    one = sequence(1, lead_s=2.0)
+    one.controls = replace(one.controls, speed=speed)
+    running(scheduler, one)
+    now, leads = NOW, []
+    while now < NOW + seconds:
+        if credit_s is not None:
+            one.credit = int((credit_s + (now - one.plays_at if one.plays_at else 0.0)) * RATE)
+        step = scheduler.schedule(now)
+        one.undecoded += len(step.decode)
+        for vocode in step.vocode:
+            one.undecoded -= vocode.tokens
+            one.chunks, one.chunk = one.chunks + 1, vocode.tokens
+            leads.append(one.lead(now) if one.plays_at else 0.0)
+            one.played_dry(now)
+            one.stamp(samples=one.stats.samples + int(vocode.tokens * TOKEN_S / speed * RATE))
+            leads.append(one.lead(now))
+        now += 0.01
+    return min(leads[1:]), max(leads[1:]), one.stats.samples / RATE
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("credit_s", [None, 3.0])
+def test_who_speaks_in_long_chunks_rests_and_never_runs_dry(speed: float, credit_s: float | None) -> None:
+    """Even where one chunk is longer than the lead it is to keep."""
+    shortest, longest, made = paced(speed, ChunkPlan(50, 50, 0), 60.0, credit_s)
+    chunk_s = 50 * TOKEN_S / speed
+    assert made > 60 - chunk_s and shortest > COMFORT_S - 0.2
+    assert longest < chunk_s + max(2.0, COMFORT_S + REST_S)
+
+
+def test_who_speaks_in_short_chunks_rests_at_its_lead_at_any_speed() -> None:
+    for speed in (0.5, 1.0, 2.0):
+        shortest, longest, _ = paced(speed, ChunkPlan(1, 8, 0), 20.0)
+        assert shortest > 0 and 1.5 < longest < 2.0 + 2 * TOKEN_S / speed

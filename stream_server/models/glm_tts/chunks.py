@@ -24,6 +24,13 @@ class Schedule:
         emit = self.at(self.emit, index, self.most)
         return ChunkPlan(least=emit, most=emit, lookahead=self.at(self.lookahead, index, self.furthest))
 
+    def settled(self, tokens: int) -> int:
+        """Of a sequence's first `tokens`, those whose chunks may be made before its end is known."""
+        done = index = 0
+        while done + (plan := self.plan(index)).most + plan.lookahead <= tokens:
+            done, index = done + plan.most, index + 1
+        return done
+
     def at(self, listed: tuple[int, ...], index: int, bound: int) -> int:
         if index < len(listed):
             return listed[index]

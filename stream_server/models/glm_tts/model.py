@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import soxr
 import torch
 from torch import Tensor
 
@@ -27,6 +25,9 @@ from stream_server.models.glm_tts.hift import HiFT, hift_table, load_hift
 from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
 from stream_server.models.glm_tts.hift_stream import HiFTState, HiFTStream
 from stream_server.models.glm_tts.lm import LM_PART, SpeechLM, lengths
+from stream_server.models.glm_tts.marks import Units, closing, unit_at, units
+from stream_server.models.glm_tts.outlet import Outlet
+from stream_server.models.glm_tts.pace import Pace, PaceState
 from stream_server.models.glm_tts.sampling import Draw, choose
 from stream_server.models.glm_tts.text import written
 from stream_server.models.glm_tts.tokenizer import TextTokenizer, read_tokenizer
@@ -43,7 +44,6 @@ CHUNKS = "early"
 TRIM = 2  # frames of the vocoder's reach that hardly weigh
 LLM, FLOW, HIFT = "llm", "flow", "hift"
 DATA = (TOKENIZER, SPEECH_TOKENIZER, "frontend", VOICES)  # what is copied as it is
-CODES_A_UNIT = 6.0  # of speech for a unit of text, about: where a word is thought to begin
 OTHER_SEED = 0x5EED  # for what is drawn beside codes
 
 
@@ -52,7 +52,7 @@ class Segment:
     """A prompt: the segment's ids, and its units for the marks."""
 
     ids: tuple[int, ...]
-    units: int
+    units: Units
 
 
 @dataclass
@@ -63,7 +63,8 @@ class Row:
     ids: list[int]  # of the prompt
     least: int
     most: int
-    units: int
+    units: Units
+    pace: float  # codes a syllable of the voice
     at: int = 0  # ids written into the cache
     codes: list[int] = field(default_factory=list)
 
@@ -97,7 +98,6 @@ class GLMTTS:
             token_rate=flow.config.token_rate,
             max_tokens=POSITIONS,
             text_streaming=False,
-            speeds=False,
             reader="plain",
         )
 
@@ -107,7 +107,7 @@ class GLMTTS:
         self.vocoder.add_voice(name, voice)
 
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
-        return Segment(tuple(self.tokenizer.encode(written(words))), len(words))
+        return Segment(tuple(self.tokenizer.encode(written(words))), units(words))
 
     def allocate(self, num_slots: int) -> GLMState:
         return GLMState(self.lm.allocate(num_slots))
@@ -120,7 +120,7 @@ class GLMTTS:
             codes = (tokens.first + voice.codes).tolist()
             ids = [*voice.text_ids.tolist(), *segment.ids, tokens.begin, *codes]
             least, most = lengths(len(ids), len(segment.ids), self.lm.positions)
-            state.rows[slot] = Row(chosen, ids, least, most, segment.units)
+            state.rows[slot] = Row(chosen, ids, least, most, segment.units, voice.pace)
         return self.step(len(slots))
 
     def extend(self, slot: int, prompt: Segment, state: GLMState) -> bool:
@@ -148,14 +148,19 @@ class GLMTTS:
         columns, broken = choose(logits, draws, self.lm.stop)
         for place, row, column, wrong in zip(places, rows, columns, broken):
             step.broken[place] = wrong
-            if column == self.lm.stop:
-                step.is_end[place] = True
-                continue
-            row.codes.append(column)
-            step.tokens[place, 0] = column
-            step.has_token[place] = True
-            step.words[place] = min(int(len(row.codes) / CODES_A_UNIT), row.units - 1)
-            step.is_end[place] = len(row.codes) >= row.most
+            if column != self.lm.stop:
+                row.codes.append(column)
+                step.tokens[place, 0] = column
+                step.has_token[place] = True
+                step.words[place] = unit_at(row.units, len(row.codes) - 1, row.pace)
+            step.is_end[place] = column == self.lm.stop or len(row.codes) >= row.most
+            if step.is_end[place]:
+                step.revised[place] = self.last_words(row)
+
+    def last_words(self, row: Row) -> list[int]:
+        """Units of the codes whose sound cannot have been given out, now that there will be no more."""
+        codes = len(row.codes)
+        return closing(row.units, codes, codes - self.vocoder.schedule.settled(codes), row.pace)
 
     def step(self, count: int) -> Step:
         """Nothing happened, in so many rows."""
@@ -164,33 +169,24 @@ class GLMTTS:
 
 
 @dataclass
-class Resampling:
-    """One slot's way to another rate."""
-
-    stream: soxr.ResampleStream
-
-    def push(self, pcm: np.ndarray, last: bool) -> np.ndarray:
-        resampled: np.ndarray = self.stream.resample_chunk(pcm, last=last)
-        return resampled
-
-
-@dataclass
 class VocoderState:
     flow: FlowState
     hift: HiFTState
-    resamplings: dict[int, Resampling] = field(default_factory=dict)  # by slot
-    lead: dict[int, int] = field(default_factory=dict)  # samples before the first token's, by slot
-    begun: dict[int, int] = field(default_factory=dict)  # tokens whose beginning was told, by slot
-    samples: dict[int, int] = field(default_factory=dict)  # given out, by slot
+    pace: PaceState
+    outlets: dict[int, Outlet] = field(default_factory=dict)  # by slot
 
 
 class GLMVocoder:
-    """Codes → mel → sound.  The 32 kHz of the release's other vocoder is this one's, resampled."""
+    """Codes → mel, walked over at the listener's speed → sound.
+
+    The 32 kHz of the release's other vocoder is this one's, resampled.
+    """
 
     def __init__(self, flow: Flow, hift: HiFT) -> None:
         self.schedule: Schedule = schedule(CHUNKS)
         self.flow = FlowStream(flow, self.schedule, steps=STEPS)
         self.hift = HiFTStream(hift, TRIM)
+        self.pace = Pace()
         self.rate = hift.config.sampling_rate
         self.voices: dict[str, FlowVoice] = {}
 
@@ -198,21 +194,20 @@ class GLMVocoder:
         self.voices[name] = self.flow.voice(Prompt(voice.codes, voice.mel, voice.speaker))
 
     def allocate(self, num_slots: int) -> VocoderState:
-        return VocoderState(self.flow.allocate(num_slots), self.hift.allocate(num_slots))
+        hift = self.hift.allocate(num_slots)
+        return VocoderState(self.flow.allocate(num_slots), hift, self.pace.allocate(num_slots, hift.mel))
 
     def reset(self, slot: int, controls: Controls, state: VocoderState) -> None:
         seed = controls.seed ^ OTHER_SEED
         self.flow.reset(slot, self.voices[controls.voice], seed, state.flow)
         self.hift.reset(slot, seed, state.hift)
-        state.resamplings.pop(slot, None)
-        if controls.sample_rate != self.rate:
-            stream = soxr.ResampleStream(self.rate, controls.sample_rate, 1, dtype="float32", quality="HQ")
-            state.resamplings[slot] = Resampling(stream)
-        state.begun[slot] = state.samples[slot] = 0
-        state.lead[slot] = self.lead(self.voices[controls.voice].prompt)
+        self.pace.reset(slot, controls.speed, state.pace)
+        lead = self.lead(self.voices[controls.voice].prompt)
+        hop, ratio = self.hift.hift.hop, self.flow.ratio
+        state.outlets[slot] = Outlet(self.rate, controls.sample_rate, hop, lead, ratio)
 
     def set_speed(self, slot: int, speed: float, state: VocoderState) -> None:
-        """There is no such control."""
+        self.pace.set_speed(slot, speed, state.pace)
 
     def chunk(self, index: int) -> ChunkPlan:
         """Calls and the flow's chunks go together: each call brings what its chunk reads beyond the one before."""
@@ -224,28 +219,20 @@ class GLMVocoder:
 
     def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: VocoderState) -> list[Sound]:
         mels = self.flow.decode(slots, [each.flatten() for each in tokens], final, state.flow)
-        sounds = self.hift.decode(slots, mels, final, state.hift)
-        return [self.told(slot, pcm, end, state) for slot, pcm, end in zip(slots, sounds, final)]
+        frames = [self.walk(slot, mel, end, state) for slot, mel, end in zip(slots, mels, final)]
+        sounds = self.hift.decode(slots, frames, final, state.hift)
+        return [
+            state.outlets[slot].give(pcm.float().cpu().numpy(), end) for slot, pcm, end in zip(slots, sounds, final)
+        ]
+
+    def walk(self, slot: int, mel: Tensor, final: bool, state: VocoderState) -> Tensor:
+        frames, places = self.pace.walk(slot, mel, final, state.pace)
+        state.outlets[slot].note(places)
+        return frames
 
     def lead(self, prompt: Prompt) -> int:
-        """Codes of a recording round up, frames down: what the frames lack of the codes' is heard before the text."""
-        frames = len(prompt.tokens) * self.flow.ratio - len(prompt.mel)
-        return max(0, frames) * self.hift.hift.hop
-
-    def told(self, slot: int, pcm: Tensor, final: bool, state: VocoderState) -> Sound:
-        """A token's sound begins where its frames do; those that begin in this sound are told with it."""
-        samples = pcm.float().cpu().numpy()
-        if (resampling := state.resamplings.get(slot)) is not None:
-            samples = resampling.push(samples, final)
-        per_token = self.rate / self.flow.flow.config.token_rate
-        before, state.samples[slot] = state.samples[slot], state.samples[slot] + len(pcm)
-        scale = len(samples) / max(1, len(pcm))
-        starts = []
-        while (begins := state.lead[slot] + state.begun[slot] * per_token) < state.samples[slot]:
-            offset = begins - before
-            starts.append((state.begun[slot], int(max(0.0, offset) * scale)))
-            state.begun[slot] += 1
-        return Sound(samples, starts)
+        """Codes of a recording round up, frames down: the frames that are too few of it are heard before the text."""
+        return max(0, len(prompt.tokens) * self.flow.ratio - len(prompt.mel))
 
 
 def hift_settings(folder: Path) -> HiFTConfig:

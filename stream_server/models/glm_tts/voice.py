@@ -20,6 +20,7 @@ from stream_server.audio.reference import FIELD, Reference
 from stream_server.errors import BrokenVoice, ConfigError, InvalidAudio, InvalidSetting
 from stream_server.models.glm_tts.features import KaldiSettings, MelSettings, kaldi_fbank, log_mel
 from stream_server.models.glm_tts.files import size_of
+from stream_server.models.glm_tts.marks import USUAL, pace
 from stream_server.models.glm_tts.speaker import SpeakerEncoder
 from stream_server.models.glm_tts.speech_tokenizer import SpeechTokenizer
 from stream_server.voices.stored import About, StoredVoice, check_name
@@ -36,6 +37,7 @@ class Voice:
     codes: Tensor  # int64 [M]; rounded up, where frames are rounded down
     mel: Tensor  # float32 [T, bins]
     speaker: Tensor  # float32 [channels], not normalised
+    pace: float = USUAL  # codes a syllable of the recording
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class VoiceShape:
         wrong = [name for name, well in wanted.items() if not well] + sorted(arrays.keys() - wanted.keys())
         if wrong:
             raise BrokenVoice(f"voice {stored.name} is not what a voice consists of: {wrong[0]}", field="voice")
-        return Voice(**{name: torch.from_numpy(np.array(arrays[name])) for name in wanted})
+        tensors = {name: torch.from_numpy(np.array(arrays[name])) for name in wanted}
+        return Voice(**tensors, pace=pace(stored.about.transcript, len(tensors["codes"])))
 
 
 def whole_numbers(array: NDArray[np.generic] | None, below: int, most: int) -> bool:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from stream_server.errors import ConfigError
-from stream_server.models.glm_tts.chunks import SCHEDULES, chunk
+from stream_server.models.glm_tts.chunks import SCHEDULES, chunk, schedule
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -28,3 +28,8 @@ def test_the_early_one_is_early_and_the_released_one_as_released() -> None:
 def test_an_unknown_plan_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown chunk plan"):
         chunk("none", 0)
+
+
+def test_what_is_settled_had_its_lookahead() -> None:
+    early = schedule("early")
+    assert [early.settled(tokens) for tokens in (0, 18, 19, 40, 41, 70, 71)] == [0, 0, 14, 14, 34, 34, 61]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from stream_server.cli import app
 from stream_server.engine.core import EngineCore
-from stream_server.engine.messages import AbortSequence, AddSequence, Controls, Frame, Tick
+from stream_server.engine.messages import AbortSequence, AddSequence, Controls, ExtendSequence, Finished, Frame, Tick
 from stream_server.errors import ConfigError
 from stream_server.models import registry
 from stream_server.models.glm_tts.model import GLMTTS
@@ -90,6 +90,44 @@ def test_both_rates_of_one_speech(model: SpeechModel) -> None:
     assert abs(len(high) * 3 - len(low) * 4) <= 4
     every_third, every_fourth = high[::4][: len(low) // 3], low[::3][: len(low) // 3]
     assert np.corrcoef(every_third, every_fourth)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(("speed", "rate"), [(0.5, 32_000), (1.3, 24_000)])
+def test_at_any_speed_as_long_as_it_says_and_every_unit_marked_once(
+    model: SpeechModel, speed: float, rate: int
+) -> None:
+    core, text = EngineCore(model, 1), "好的，我们去公园。"
+    speech = synthesise(core, text, Controls("one", seed=1, speed=speed, sample_rate=rate))
+    usual = synthesise(core, text, Controls("one", seed=1, sample_rate=rate))
+    frames = len(list(sentences(read_words(core, text))))  # a segment's last may be heard in part
+    assert speech.tokens == usual.tokens
+    assert abs(len(speech.pcm) - len(usual.pcm) / speed) <= frames * rate / 50
+    assert [word.start for word, _ in speech.words] == [word.start for word, _ in usual.words]
+    for (_, place), (_, wanted) in zip(speech.words, usual.words):
+        assert abs(place - wanted / speed) <= frames * rate / 50
+
+
+@pytest.mark.parametrize("text", ["好", "Hm, yes.", TEXT + "And so on!"])
+def test_every_unit_is_marked_by_its_segment_s_end(model: SpeechModel, text: str) -> None:
+    core = EngineCore(model, 1)
+    units = [word for word in read_words(core, text) if word.source]
+    speech = synthesise(core, text, Controls("two", seed=3))
+    assert [word for word, _ in speech.words] == units
+    places = [place for _, place in speech.words]
+    assert places == sorted(places) and places[-1] < len(speech.pcm)
+
+
+def test_a_new_speed_in_mid_speech_is_heard(model: SpeechModel) -> None:
+    core = EngineCore(model, 1)
+    words = next(iter(sentences(read_words(core, TEXT))))
+    lengths = {}
+    for speed in (1.0, 0.5):
+        core.put(AddSequence(1, words, True, Controls("one", seed=1), NO_LIMIT))
+        for _ in range(30):
+            core.step()
+        core.put(ExtendSequence(1, speed=speed))
+        lengths[speed] = next(out.stats.samples for out in run_to_end(core) if isinstance(out, Finished))
+    assert 1.2 * lengths[1.0] < lengths[0.5] < 2 * lengths[1.0]
 
 
 def test_a_cancelled_segment_frees_its_slot_within_a_step(model: SpeechModel) -> None:
