@@ -181,13 +181,13 @@ class CloningVocoder(FakeVocoder):
 
 
 class CloningModel(FakeModel):
-    """Has the voices "one" and "two", and those it is given: `heard` is all it wants of them."""
+    """Has the voices it is given, or "one" and "two": `heard` is all it wants of them."""
 
     def __init__(self, voices: Sequence[StoredVoice] = (), **behaviour: Any) -> None:
         super().__init__(text_streaming=False, **behaviour)
         self.heard = CloningVocoder()
         self.vocoder = self.heard
-        self.heard.heard |= {"one": 0.0, "two": 0.0}
+        self.heard.heard = {} if voices else {"one": 0.0, "two": 0.0}
         for voice in voices:
             self.take_voice(voice)
         self.spec = replace(self.spec, cloning=True, voices=(*self.heard.heard,))

@@ -29,6 +29,7 @@ from stream_server.studio.opened import opened
 from stream_server.transports.house import House
 from stream_server.transports.server import running
 from stream_server.voices.store import VoiceStore
+from stream_server.voices.stored import About, StoredVoice
 from tests.audio.recordings import speechlike, wav
 from tests.fakes import CloningModel, FakeModel, expected_sound
 from tests.voices.fakes import load_fake, made_of
@@ -74,15 +75,17 @@ class Served:
 @asynccontextmanager
 async def serving(place: Path, kind: type[Any] = InProcessEngine, **limits: Any) -> AsyncIterator[Served]:
     store, bounds = VoiceStore(place), Limits(**limits)
+    for name in ("one", "two"):
+        store.save(StoredVoice(name, About("", "", "2026-01-01", 1.0, "fake", "0"), {"heard": np.zeros(1, np.float32)}))
     client: EngineClient = kind(partial(cloning_core, place))
     engine = Engine(client)
     await engine.start()
     try:
-        async with opened(engine, store, load_fake, bounds) as (library, guests), asyncio.timeout(60):
+        async with opened(engine, store, load_fake, bounds) as (library, guests), asyncio.timeout(25):
             house = House(engine, bounds, maker=library, guests=guests)
             async with (
                 running(house) as url,
-                httpx.AsyncClient(base_url=url.replace("ws:", "http:").removesuffix("/v1/stream")) as http,
+                httpx.AsyncClient(base_url=url.replace("ws:", "http:").removesuffix("/v1/stream"), timeout=60) as http,
             ):
                 yield Served(url, http, engine, store, library, guests)
     finally:
@@ -192,7 +195,7 @@ async def test_a_context_brings_its_voice_and_takes_it_away(tmp_path: Path) -> N
         end, pcm = await served.spoken(reference=reference())
         assert end["type"] == "done"
         np.testing.assert_allclose(pcm, expected_sound(1, 3) + raised(LOUD), atol=1e-5)
-        assert await served.named() == ["one", "two"] and served.store.names() == []
+        assert await served.named() == ["one", "two"] and served.store.names() == ["one", "two"]
         assert not served.guests._guests and not served.engine._guests
         body = {"input": "one two three.", "reference": reference(SOFT), "seed": 1, "response_format": "pcm"}
         answer = await served.http.post("/v1/audio/speech", json=body | {"voice": "alloy"})
@@ -210,7 +213,7 @@ async def test_the_same_recording_is_made_once_while_it_is_held_and_nobody_can_a
         [name] = served.engine._guests
         assert len(served.guests._guests) == 1
         for guess in (name, "reference", "~"):
-            await begin(eve, voice=guess)
+            await eve.send(json.dumps({"type": "start", "context": "e", "voice": guess}))
             assert (await heard(eve))[0]["code"] == "unknown_voice"
         assert await served.named() == ["one", "two"]
         for context in "ab":
