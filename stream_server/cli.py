@@ -5,12 +5,14 @@ import contextlib
 import gc
 import json
 import logging
+import os
 import shutil
 import sys
 import wave
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, TypeVar
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer 
     from stream_server.engine.client import Engine
     from stream_server.engine.core import EngineCore
     from stream_server.offline import Speech
+    from stream_server.voices.add import Make
     from stream_server.voices.store import VoiceStore
 
 log = logging.getLogger(__name__)
@@ -79,6 +82,17 @@ def make_serving_core(settings: ServerConfig) -> "EngineCore":
     core = make_core(settings)
     calibrate(core, tuple(read_words(core, CALIBRATION_TEXT)))
     return core
+
+
+def make_voices(settings: ServerConfig) -> "Make":
+    """Load what makes voices of recordings; runs in a process of its own, beside the engine's threads."""
+    import torch
+
+    from stream_server.models.glm_tts.cloning import load_maker
+
+    logs.setup(settings.log_level)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - settings.threads))
+    return load_maker(Path(settings.model))
 
 
 def with_default_voice(spec: ModelSpec, voice: str | None) -> ModelSpec:
@@ -157,10 +171,12 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.engine.inprocess import InProcessEngine
     from stream_server.engine.process import ProcessEngine
     from stream_server.protocols.voices import VoiceBook
+    from stream_server.studio.opened import opened
     from stream_server.transports.guard import Guard
     from stream_server.transports.house import House
     from stream_server.transports.server import make_server
     from stream_server.transports.wyoming import listening
+    from stream_server.voices.store import FOLDER, VoiceStore
 
     OpusEncoder(24_000)  # a missing libopus should be known now, not at the first listener
     core = partial(make_serving_core, settings)
@@ -168,21 +184,27 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
     with console.status("loading the voice …"):
         await asyncio.gather(engine.start(), asyncio.to_thread(load_codecs))
-    house = House(
-        engine,
-        settings.limits,
-        voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
-        guard=Guard(settings.keys, settings.origins, settings.insecure),
-    )
-    wyoming = listening(house, settings.wyoming_host, settings.wyoming_port or 0)
-    try:
-        async with wyoming if settings.wyoming_port else contextlib.nullcontext():
-            announce(engine, settings)
-            gc.collect()
-            gc.freeze()  # as in the engine: what is there now is there to stay
-            await make_server(house, settings.host, settings.port, settings.tls_cert, settings.tls_key).serve()
-    finally:
-        await engine.stop()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(engine.stop)
+        maker, guests = None, None
+        if engine.spec.cloning:
+            store = VoiceStore(Path(settings.model) / FOLDER, settings.limits.stored_voices)
+            load = partial(make_voices, settings)
+            maker, guests = await stack.enter_async_context(opened(engine, store, load, settings.limits))
+        house = House(
+            engine,
+            settings.limits,
+            voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
+            guard=Guard(settings.keys, settings.origins, settings.insecure),
+            maker=maker,
+            guests=guests,
+        )
+        if settings.wyoming_port:
+            await stack.enter_async_context(listening(house, settings.wyoming_host, settings.wyoming_port))
+        announce(engine, settings)
+        gc.collect()
+        gc.freeze()  # as in the engine: what is there now is there to stay
+        await make_server(house, settings.host, settings.port, settings.tls_cert, settings.tls_key).serve()
 
 
 def announce(engine: "Engine", settings: ServerConfig) -> None:
@@ -308,21 +330,20 @@ def cloning(core: "EngineCore", model: str) -> "Cloning | None":
         return None
     from stream_server.audio.reference import read_reference
     from stream_server.batch import clone_once
+    from stream_server.engine.messages import AddVoice
     from stream_server.limits import Limits
-    from stream_server.models.glm_tts.cloning import load_maker, voice_shape
-    from stream_server.models.glm_tts.model import GLMTTS
+    from stream_server.models.glm_tts.cloning import load_maker
     from stream_server.voices.add import Make
 
-    speaker = core.runner.model
-    assert isinstance(speaker, GLMTTS)
+    numbers = count()
     loaded: list[Make] = []  # at the first recording: it is large, and many batches have none
 
     def make(data: bytes, text: str) -> str:
         recording = read_reference(data, Limits())
         if not loaded:
             loaded.append(load_maker(Path(model)))
-        made = loaded[0](f"batch-{len(speaker.voices)}", text, recording, "")
-        speaker.add_voice(made.name, voice_shape(Path(model), speaker.tokenizer).check(made))
+        made = loaded[0](f"batch-{next(numbers)}", text, recording, "")
+        core.put(AddVoice(0, made, listed=False))
         return made.name
 
     return clone_once(make)

@@ -15,6 +15,8 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 │   ├── InvalidAudio              a recording no voice can be made of
 │   ├── VoiceExists               the name is taken
 │   ├── TooManyVoices
+│   ├── VoiceInUse                the default voice, which contexts that name none are spoken in
+│   ├── CannotClone               a model with voices of its own alone
 │   ├── TooManyContexts
 │   ├── Unauthorized              no key, or one that does not open this server
 │   └── ForbiddenOrigin           a web page from elsewhere
@@ -23,6 +25,7 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 ├── Overloaded                    too many are being served; retryable
 ├── EngineError
 │   ├── SequenceFailed            this text is lost, the engine lives
+│   ├── MakingFailed              a recording was not made a voice: the process that makes them was lost; retryable
 │   └── EngineDead                the core is gone; retryable
 ├── BrokenVoice                   a stored voice's file is damaged, or made for another checkpoint
 ├── OpusMissing                   no libopus on this machine
@@ -129,6 +132,16 @@ class TooManyVoices(ClientError):
     http_status = 409
 
 
+class VoiceInUse(ClientError):
+    code = "voice_in_use"
+    http_status = 409
+
+
+class CannotClone(ClientError):
+    code = "cannot_clone"
+    http_status = 422
+
+
 class TooManyContexts(ClientError):
     code = "too_many_contexts"
     http_status = 429
@@ -172,6 +185,13 @@ class EngineError(StreamServerError):
 
 class SequenceFailed(EngineError):
     code = "sequence_failed"
+
+
+class MakingFailed(EngineError):
+    code = "making_failed"
+    retryable = True
+    http_status = 503
+    ws_code = 1013
 
 
 class EngineDead(EngineError):

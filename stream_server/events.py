@@ -4,10 +4,23 @@ Protocols translate these to and from the wire; the session makes and takes them
 since the context's first sample, at the context's sample rate.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 
 from stream_server.audio.format import AudioFormat
 from stream_server.errors import StreamServerError
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Somebody who speaks, as it came: a file of sound, and what is said in it."""
+
+    file: bytes = field(repr=False)
+    text: str = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(hashlib.sha256(self.file).digest() + self.text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class Settings:
     top_k: int | None = None
     use_cache: bool = True
     paced: bool = True  # spoken as it is played; else as fast as it is taken
+    reference: Recording | None = None  # whose voice it is to have, in the place of `voice`
 
 
 # Commands.  Every one belongs to a context, named by the listener.

@@ -39,5 +39,11 @@ class Limits:
     uploads: int = 2  # recordings taken in at a time: past these the server is overloaded
     upload_s: float = 60.0  # until all of one has come
     stored_voices: int = 1_000
+    making: int = 8  # recordings that wait to be made voices or are being made: past these the server is overloaded
+    make_s: float = 120.0  # of making one: beyond it the process that does it is ended
+    maker_idle_s: float = 300.0  # without work: the process that makes voices is ended
+    # A recording that comes with what is to be spoken, as base64 within a message.
+    inline_reference_bytes: int = 3_000_000  # of the file: half a minute of WAV, 48 kHz, one channel
+    guests: int = 32  # voices of such recordings, at a time: past these the server is overloaded
     # The engine.
     stall_s: float = 0.2  # without a sign of life while there is work: it counts as dead

@@ -23,8 +23,10 @@ from stream_server.playback import PlaybackClock
 from stream_server.text.reader import make_reader
 from stream_server.text.word import Word, full_stop
 
-FAILURES = {"overloaded": True, "engine_dead": True, "failed": False}  # a sequence's reason → is it worth a retry?
+# A sequence's reason → is it worth a retry?
+FAILURES = {"overloaded": True, "engine_dead": True, "failed": False, "unknown_voice": False}
 CODES = {"failed": "sequence_failed"}
+OF_REFERENCE = "reference"  # what a voice is called that has no name
 GRANT_S = 0.5  # credit goes back to the engine in pieces of this
 NEWS_S = 0.02  # a player's word that differs by less from what was thought is no news
 
@@ -46,7 +48,8 @@ def controls_of(settings: Settings, spec: ModelSpec) -> Controls:
 class Session:
     """States: open → ending (no more text) → over (Done, Cancelled or Failed is its last event).
 
-    `wake` is called whenever there is something for `next_event`.
+    `wake` is called whenever there is something for `next_event`.  One that `awaits_voice` takes text and is silent
+    until it `has_voice`.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Session:
         limits: Limits,
         clock: Callable[[], float],
         wake: Callable[[], None],
+        awaits_voice: bool = False,
     ) -> None:
         self.context = context
         self.number = number
@@ -80,6 +84,8 @@ class Session:
         self._sequence_open = False  # the sequence in the engine still waits for words
         self._ending = False
         self._over = False
+        self._awaits_voice = awaits_voice
+        self.on_over: Callable[[], None] = lambda: None
         self._events: deque[Event] = deque()
         self._marks: list[Mark] = []
         self._chunks = 0
@@ -102,7 +108,7 @@ class Session:
             Started(
                 context,
                 number,
-                self._controls.voice,
+                OF_REFERENCE if awaits_voice else self._controls.voice,
                 settings.format.codec,
                 self._controls.sample_rate,
                 self._controls.seed,
@@ -167,6 +173,13 @@ class Session:
         if self._sequence is not None:
             self._engine.extend(self._sequence, speed=speed)
 
+    def has_voice(self, voice: str) -> None:
+        """The one that was awaited is there: what was typed meanwhile is spoken."""
+        if not self._over:
+            self._controls = replace(self._controls, voice=voice)
+            self._awaits_voice = False
+            self._advance()
+
     def fail(self, error: StreamServerError) -> None:
         if self._sequence is not None:
             self._engine.abort(self._sequence)
@@ -181,7 +194,7 @@ class Session:
 
     @property
     def is_speaking(self) -> bool:
-        return self._sequence is not None or bool(self._events)
+        return self._sequence is not None or bool(self._events) or (self._awaits_voice and not self._over)
 
     def next_event(self) -> Event | None:
         """The next thing to tell the listener; taking it is what counts as sent."""
@@ -271,7 +284,7 @@ class Session:
 
     def _advance(self) -> None:
         """Give the engine what it may have: more of the open sentence, or the next one, or the end."""
-        if self._over:
+        if self._over or self._awaits_voice:
             return
         if self._sequence is not None:
             if self._sequence_open and self._sentences:
@@ -349,6 +362,7 @@ class Session:
         if self._entered is not None:
             self._engine.leave(self._clock() - self._entered)
         self._sentences.clear()
+        self.on_over()
         self._emit(last)
 
     def _emit(self, event: Event) -> None:

@@ -4,16 +4,19 @@ value tells which sequence and which token they are, so a test can read off the 
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stream_server.engine.messages import Controls, ModelSpec
+from stream_server.errors import BrokenVoice
 from stream_server.models.interface import Sound, Step
 from stream_server.models.plan import ChunkPlan
 from stream_server.text.word import Word
+from stream_server.voices.stored import StoredVoice
 
 TOKENS_PER_WORD = 3
 SAMPLES_PER_TOKEN = 960
@@ -159,3 +162,40 @@ def expected_sound(seed: int, count: int) -> np.ndarray:
     """What `count` words sound like."""
     tokens = range(count * TOKENS_PER_WORD)
     return np.repeat(np.array([sample_value(seed, t) for t in tokens], np.float32), SAMPLES_PER_TOKEN)
+
+
+class CloningVocoder(FakeVocoder):
+    """Sound is raised by what was heard in the voice's recording."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, float] = {}
+        self.raised: dict[int, float] = {}  # by slot
+
+    def reset(self, slot: int, controls: Controls, state: list[FakeVoice]) -> None:
+        super().reset(slot, controls, state)
+        self.raised[slot] = self.heard[controls.voice]
+
+    def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: list[FakeVoice]) -> list[Sound]:
+        sounds = super().decode(slots, tokens, final, state)
+        return [Sound(sound.pcm + np.float32(self.raised[slot]), sound.starts) for slot, sound in zip(slots, sounds)]
+
+
+class CloningModel(FakeModel):
+    """Has the voices it is given, or "one" and "two": `heard` is all it wants of them."""
+
+    def __init__(self, voices: Sequence[StoredVoice] = (), **behaviour: Any) -> None:
+        super().__init__(text_streaming=False, **behaviour)
+        self.heard = CloningVocoder()
+        self.vocoder = self.heard
+        self.heard.heard = {} if voices else {"one": 0.0, "two": 0.0}
+        for voice in voices:
+            self.take_voice(voice)
+        self.spec = replace(self.spec, cloning=True, voices=(*self.heard.heard,))
+
+    def take_voice(self, stored: StoredVoice) -> None:
+        if "heard" not in stored.arrays:
+            raise BrokenVoice("nothing was heard", field="voice")
+        self.heard.heard[stored.name] = float(stored.arrays["heard"][0])
+
+    def drop_voice(self, name: str) -> None:
+        self.heard.heard.pop(name, None)

@@ -23,6 +23,7 @@ FORBIDDEN = {
     "stream_server/session.py": {"torch", "asyncio", "websockets", "starlette", "stream_server.transports"},
     "stream_server/audio": {"torch", "asyncio", "stream_server.models"},
     "stream_server/voices": {"torch", "asyncio", "stream_server.models", "stream_server.protocols"},
+    "stream_server/studio": {"torch", "stream_server.models", "stream_server.protocols", "stream_server.transports"},
     "stream_server/text": {"torch", "asyncio", "stream_server.models", "stream_server.engine"},
     "stream_server": {"stream_client"},
     "client/stream_client": {"torch", "stream_server"},

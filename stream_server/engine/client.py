@@ -17,6 +17,7 @@ from stream_server.engine.admission import Admission
 from stream_server.engine.messages import (
     AbortSequence,
     AddSequence,
+    AddVoice,
     Command,
     Controls,
     EngineLoad,
@@ -28,11 +29,13 @@ from stream_server.engine.messages import (
     Ping,
     Playback,
     Ready,
+    RemoveVoice,
     SequenceStats,
     Tick,
 )
-from stream_server.errors import EngineDead
+from stream_server.errors import EngineDead, StreamServerError
 from stream_server.text.word import Word
+from stream_server.voices.stored import StoredVoice
 
 log = logging.getLogger(__name__)
 STARVED = 5  # times as long a silence is borne with where the engine only waits for a processor
@@ -86,6 +89,8 @@ class Engine:
         self._stall_s = stall_s
         self.admission = Admission(streams)
         self._listeners: dict[int, Listener] = {}
+        self._guests: dict[str, StoredVoice] = {}  # voices that no new engine would find by itself
+        self._changes: dict[int, tuple[Command, asyncio.Future[None]]] = {}  # of voices, not yet answered
         self._ids = count(1)
         self._pump: asyncio.Task[None] | None = None
         self._spec: ModelSpec | None = None
@@ -113,6 +118,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.stop()
+        self._refuse_changes(EngineDead("the speech engine has stopped"))
 
     async def _begin(self) -> None:
         ready = await self._client.start()
@@ -170,6 +176,46 @@ class Engine:
         if self._listeners.pop(id, None) is not None:
             self._send(AbortSequence(id))
 
+    # Voices, as they come and go.
+
+    async def add_voice(self, voice: StoredVoice, listed: bool = True) -> None:
+        """It can be spoken in; where it is listed, the spec tells of it.
+
+        One that is not is given to an engine that comes back as well; a listed one that engine must find by itself.
+        Raises `BrokenVoice`, `CannotClone` or `EngineDead`.
+        """
+        if not listed:
+            self._guests[voice.name] = voice
+        await self._change(AddVoice(next(self._ids), voice, listed))
+
+    async def remove_voice(self, name: str) -> None:
+        """Raises `CannotClone` or `EngineDead`."""
+        await self._change(RemoveVoice(next(self._ids), name))
+
+    def forget_guest(self, name: str) -> None:
+        """The same for a voice that is not listed, without waiting."""
+        if self._guests.pop(name, None) is not None:
+            self._send(RemoveVoice(next(self._ids), name))
+
+    async def _change(self, command: AddVoice | RemoveVoice) -> None:
+        """Waits for the answer, if need be a new engine's."""
+        if not self.alive and not self.recovering:
+            raise EngineDead("the speech engine is not running", retry_after=RESTART_S)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changes[command.id] = (command, answer)
+        try:
+            self._send(command)
+            await answer
+        finally:
+            del self._changes[command.id]
+
+    def _restore_voices(self) -> None:
+        """To a new engine: before anybody speaks in them."""
+        for voice in self._guests.values():
+            self._send(AddVoice(next(self._ids), voice, listed=False))
+        for command, _ in self._changes.values():
+            self._send(command)
+
     def _send(self, command: Command) -> None:
         if self.alive:
             with contextlib.suppress(EngineDead):  # its death is on its way to every listener
@@ -199,6 +245,7 @@ class Engine:
         finally:
             self.recovering = False
         log.warning("engine restarted", extra={"sequences": len(self._listeners)})
+        self._restore_voices()
         interrupted, self._listeners = self._listeners, {}
         for listener in interrupted.values():
             listener.resume()
@@ -229,6 +276,10 @@ class Engine:
     def _deliver(self, tick: Tick) -> None:
         self._heard_at = time.monotonic()
         self.load = tick.load or self.load
+        self._spec = tick.spec or self._spec
+        for changed in tick.voices:
+            if (change := self._changes.get(changed.id)) is not None:
+                settle(change[1], changed.error)
         for frame in tick.frames:
             if (listener := self._listeners.get(frame.sequence_id)) is not None:
                 listener.frame(frame)
@@ -241,3 +292,18 @@ class Engine:
         orphans, self._listeners = self._listeners, {}
         for id, listener in orphans.items():
             listener.finished(Finished(id, "engine_dead", SequenceStats(), dead.message))
+        self._refuse_changes(dead)
+
+    def _refuse_changes(self, error: EngineDead) -> None:
+        for _, answer in self._changes.values():
+            settle(answer, error)
+
+
+def settle(answer: asyncio.Future[None], error: StreamServerError | None) -> None:
+    """Unless whoever waited for it has gone."""
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(None)
+    else:
+        answer.set_exception(error)

@@ -11,6 +11,7 @@ from stream_server.engine.costs import Costs
 from stream_server.engine.messages import (
     AbortSequence,
     AddSequence,
+    AddVoice,
     Command,
     EngineLoad,
     ExtendSequence,
@@ -20,15 +21,19 @@ from stream_server.engine.messages import (
     Ping,
     Playback,
     Ready,
+    RemoveVoice,
     SequenceStats,
     Stop,
     Tick,
+    VoiceChanged,
     WordStart,
 )
 from stream_server.engine.runner import Runner, SoundResult, StepResult, TokenResult
 from stream_server.engine.scheduler import Scheduler, StepPlan, Vocode
 from stream_server.engine.sequence import Sequence, Status
-from stream_server.models.interface import SpeechModel
+from stream_server.errors import BrokenVoice, CannotClone, StreamServerError
+from stream_server.models.interface import SpeechModel, TakesVoices
+from stream_server.voices.stored import StoredVoice
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +58,8 @@ class EngineCore:
         self.clock = clock
         self.inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self.finished: list[Finished] = []
+        self.unlisted: set[str] = set()  # voices beside those of the spec
+        self.changed: list[VoiceChanged] = []
         self.pinged = False
         self.timings: list[tuple[int, int, float]] | None = None  # of steps, for whoever calibrates
         self.steps = 0
@@ -89,7 +96,7 @@ class EngineCore:
         self.drain()
         began = self.clock()
         plan = self.scheduler.schedule(began)
-        if plan.is_empty and not self.finished and not self.pinged:
+        if plan.is_empty and not (self.finished or self.changed or self.pinged):
             return None
         self.steps += 1
         result = self.run_plan(plan)
@@ -135,7 +142,8 @@ class EngineCore:
             for frame in self.note_sound(vocode, result.sounds[vocode.sequence.id], result.tokens_at, now)
         ]
         finished, self.finished, self.pinged = self.finished, [], False
-        return Tick(tuple(frames), tuple(finished), self.load)
+        changed, self.changed = self.changed, []
+        return Tick(tuple(frames), tuple(finished), self.load, tuple(changed), self.spec if changed else None)
 
     def note_tokens(self, sequences: list[Sequence], results: dict[int, TokenResult], **times: float) -> None:
         for sequence in sequences:
@@ -198,6 +206,8 @@ class EngineCore:
             self.pinged = True
         elif isinstance(command, AddSequence):
             self.add(command)
+        elif isinstance(command, AddVoice | RemoveVoice):
+            self.change_voice(command)
         elif (sequence := self.scheduler.find(command.id)) is None:
             return  # it has ended meanwhile: its Finished is on its way
         elif isinstance(command, AbortSequence):
@@ -211,6 +221,9 @@ class EngineCore:
 
     def add(self, command: AddSequence) -> None:
         stats = SequenceStats(submitted=self.clock())
+        if command.controls.voice not in self.spec.voices and command.controls.voice not in self.unlisted:
+            self.finished.append(Finished(command.id, "unknown_voice", stats, "there is no such voice any more"))
+            return
         sequence = Sequence(
             command.id,
             command.controls,
@@ -236,3 +249,35 @@ class EngineCore:
         sequence.controls = replace(sequence.controls, speed=command.speed)
         if sequence.slot is not None:
             self.runner.set_speed(sequence, command.speed)
+
+    def change_voice(self, command: AddVoice | RemoveVoice) -> None:
+        """What is wrong with a voice, or with a model that meets it, is the voice's own fault and stops nobody."""
+        error: StreamServerError | None = None
+        try:
+            if not isinstance(self.runner.model, TakesVoices):
+                raise CannotClone("this model has voices of its own alone", field="voice")
+            if isinstance(command, AddVoice):
+                self.add_voice(self.runner.model, command.voice, command.listed)
+            else:
+                self.remove_voice(self.runner.model, command.name)
+        except StreamServerError as refusal:
+            error = refusal
+        except Exception as defect:
+            log.exception("voice failed")
+            error = BrokenVoice(f"the model cannot take this voice: {type(defect).__name__}", field="voice")
+        self.changed.append(VoiceChanged(command.id, error))
+
+    def add_voice(self, model: TakesVoices, voice: StoredVoice, listed: bool) -> None:
+        model.take_voice(voice)
+        if not listed:
+            self.unlisted.add(voice.name)
+        elif voice.name not in self.spec.voices:
+            self.spec = replace(self.spec, voices=(*self.spec.voices, voice.name))
+
+    def remove_voice(self, model: TakesVoices, name: str) -> None:
+        """Whoever waits for a slot to speak in it fails; whoever has one holds all that it needs."""
+        model.drop_voice(name)
+        self.unlisted.discard(name)
+        self.spec = replace(self.spec, voices=tuple(other for other in self.spec.voices if other != name))
+        for sequence in [each for each in self.scheduler.waiting if each.controls.voice == name]:
+            self.finish(sequence, "unknown_voice", "there is no such voice any more")

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stream_server.errors import StreamServerError
 from stream_server.text.word import Word
+from stream_server.voices.stored import StoredVoice
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class ModelSpec:
     phones: tuple[str, ...] = ()  # what an inline pronunciation may use
     speeds: bool = True  # may it be asked to speak faster or slower?
     reader: str = "words"  # what makes sequences of its text: English words, or "plain" units that it reads itself
+    cloning: bool = False  # can it be given voices?
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,28 @@ class AbortSequence:
 
 
 @dataclass(frozen=True)
+class AddVoice:
+    """May be spoken in from now on; answered by a `VoiceChanged` of that id, like its removal."""
+
+    id: int
+    voice: StoredVoice
+    listed: bool = True  # whether the spec tells of it: one that it does not is known to nobody by chance
+
+
+@dataclass(frozen=True)
+class RemoveVoice:
+    """Sequences that have a slot are spoken to their end; those that have none fail.  What is not there is removed."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Stop:
     pass
 
 
-Command = AddSequence | ExtendSequence | GrantCredit | Playback | AbortSequence | Ping | Stop
+Command = AddSequence | ExtendSequence | GrantCredit | Playback | AbortSequence | AddVoice | RemoveVoice | Ping | Stop
 
 
 @dataclass(frozen=True)
@@ -125,7 +145,8 @@ class SequenceStats:
 
 @dataclass(frozen=True)
 class Finished:
-    """The last word about a sequence.  `reason` is done, aborted, truncated (the token limit) or failed."""
+    """The last word about a sequence.  `reason` is done, aborted, truncated (the token limit), failed, overloaded or
+    unknown_voice."""
 
     sequence_id: int
     reason: str
@@ -134,10 +155,18 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class VoiceChanged:
+    id: int  # of the command
+    error: StreamServerError | None = None
+
+
+@dataclass(frozen=True)
 class Tick:
     frames: tuple[Frame, ...] = ()
     finished: tuple[Finished, ...] = ()
     load: "EngineLoad | None" = None
+    voices: tuple[VoiceChanged, ...] = ()
+    spec: ModelSpec | None = None  # the new one, where something in it changed
 
 
 @dataclass(frozen=True)

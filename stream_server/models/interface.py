@@ -7,7 +7,7 @@ Knows nothing of sequences' order, listeners or sockets.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from stream_server.engine.messages import Controls, ModelSpec
 from stream_server.models.plan import ChunkPlan
 from stream_server.text.word import Word
+from stream_server.voices.stored import StoredVoice
 
 
 @dataclass
@@ -79,3 +80,16 @@ class SpeechModel(Protocol):
         ...
 
     def decode_step(self, slots: list[int], state: Any) -> Step: ...
+
+
+@runtime_checkable
+class TakesVoices(Protocol):
+    """What a family offers besides whose spec says `cloning`.  Called between steps, so never for long."""
+
+    def take_voice(self, stored: StoredVoice) -> None:
+        """It may be spoken in from now on, in the place of one of that name.  Raises `BrokenVoice`."""
+        ...
+
+    def drop_voice(self, name: str) -> None:
+        """No row is begun in it any more; those that were are not disturbed.  What is not there is no error."""
+        ...

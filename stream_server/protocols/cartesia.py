@@ -7,7 +7,7 @@ after that its id is free.  Whatever is wrong is told in a message, and the sock
 import json
 from base64 import b64encode
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Annotated, Any, Literal
@@ -202,7 +202,8 @@ class Speech:
 class Cartesia:
     """The dialect of `/tts/websocket`.  An error is its context's end: nothing of it follows."""
 
-    def __init__(self, voices: VoiceBook, spec: ModelSpec, limits: Limits) -> None:
+    def __init__(self, voices: VoiceBook, spec: Callable[[], ModelSpec], limits: Limits) -> None:
+        """spec: as it is now, for voices come and go."""
         self.idle_timeout_s: float | None = max(IDLE_S, limits.idle_timeout_s)
         self._voices, self._spec, self._limits = voices, spec, limits
         self._names = map(str, count(1))
@@ -268,7 +269,7 @@ class Cartesia:
         id = request.context_id or name
         if len(id) > self._limits.context_name_chars:
             raise InvalidSetting("the id is too long", field="context_id", limit=self._limits.context_name_chars)
-        settings = request.settings(self._voices, self._spec, paced=True)
+        settings = request.settings(self._voices, self._spec(), paced=True)
         speech = Speech(id, name, Timestamps() if request.add_timestamps else None)
         self._speeches[id] = self._by_name[name] = speech
         yield Start(name, settings)

@@ -36,6 +36,7 @@ from stream_server.events import (
 )
 from stream_server.limits import Limits
 from stream_server.protocols.dialect import Act, Close, Reply
+from stream_server.protocols.reference import Reference, check_size, largest
 from stream_server.protocols.schema import Message, Samples, Seed, Speed, Temperature, TopK, refusal
 
 NAME = "stream-server.v1"
@@ -54,6 +55,7 @@ _LIMITS_TOLD = (
     "slow_reader_s",
     "lead_s",
     "unsent_s",
+    "inline_reference_bytes",
 )
 _EVENT_TYPES = {
     Started: "started",
@@ -82,10 +84,12 @@ class _Start(_Named):
     top_k: TopK | None = None
     use_cache: bool = Settings.use_cache
     paced: bool = Settings.paced
+    reference: Reference | None = None
 
     def command(self) -> Command:
-        plain = self.model_dump(exclude={"type", "context", "format", "output_rate", "bit_rate"})
-        return Start(self.context, Settings(format=self._audio_format(), **plain))
+        plain = self.model_dump(exclude={"type", "context", "format", "output_rate", "bit_rate", "reference"})
+        reference = None if self.reference is None else self.reference.recording()
+        return Start(self.context, Settings(format=self._audio_format(), reference=reference, **plain))
 
     def _audio_format(self) -> AudioFormat:
         """Its rate is called `output_rate` here: `sample_rate` is the model's."""
@@ -167,7 +171,7 @@ class Native:
         try:
             return [parse(message, self._limits)]
         except StreamServerError as error:
-            context = context_of(message, self._limits)
+            context = None if isinstance(error, MessageTooLarge) else context_of(message, self._limits)
             if context is None:
                 raise
             return [Refuse(context, error)]
@@ -190,6 +194,7 @@ def hello(spec: ModelSpec, limits: Limits, formats: Sequence[str]) -> str:
             "voices": spec.voices,
             "formats": formats,
             "sample_rates": spec.sample_rates,
+            "cloning": spec.cloning,
             "limits": {name: told[name] for name in _LIMITS_TOLD},
         },
     )
@@ -200,20 +205,29 @@ def parse(message: str | bytes, limits: Limits = _DEFAULTS) -> Command:
     if isinstance(message, bytes):
         raise ProtocolError("messages to the server are text, not binary")
     encoded = _utf8(message)
-    if len(encoded) > limits.message_bytes:
+    if len(encoded) > largest(limits.message_bytes, limits):
         raise MessageTooLarge("the message is too large", limit=limits.message_bytes)
     try:
-        command = _MESSAGES.validate_json(encoded).command()
+        incoming = _MESSAGES.validate_json(encoded)
     except ValidationError as error:
+        if len(encoded) > limits.message_bytes and not concerns_start(error):
+            raise MessageTooLarge("the message is too large", limit=limits.message_bytes) from None
         raise refusal(error) from None
+    reference = incoming.reference if isinstance(incoming, _Start) else None
+    check_size(len(encoded), reference, limits.message_bytes, limits)
+    command = incoming.command()
     if len(command.context) > limits.context_name_chars:
         raise InvalidSetting("context: the name is too long", field="context", limit=limits.context_name_chars)
     return command
 
 
+def concerns_start(error: ValidationError) -> bool:
+    return error.errors(include_url=False, include_input=False)[0]["loc"][:1] == ("start",)
+
+
 def context_of(message: str | bytes, limits: Limits = _DEFAULTS) -> str | None:
     """The context that a message refused by `parse` was about, where that can be told; else the whole connection."""
-    if isinstance(message, bytes) or len(message) > limits.message_bytes:
+    if isinstance(message, bytes) or len(message) > largest(limits.message_bytes, limits):
         return None
     try:
         name = _Addressed.model_validate_json(_utf8(message), strict=True).context

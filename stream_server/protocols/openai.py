@@ -15,6 +15,7 @@ from stream_server.engine.messages import ModelSpec
 from stream_server.errors import StreamServerError, TextTooLong, UnknownModel
 from stream_server.events import Audio, Done, Event, Settings
 from stream_server.limits import Limits
+from stream_server.protocols.reference import Reference, check_size
 from stream_server.protocols.schema import Foreign, Seed, Speed, refusal
 from stream_server.protocols.voices import VoiceBook
 
@@ -48,6 +49,7 @@ class Speech(Foreign):
     speed: Speed = 1.0
     stream_format: Literal["audio", "sse"] = "audio"
     seed: Seed | None = Field(None, description="Same text, settings and seed: same speech. Not in OpenAI's API.")
+    reference: Reference | None = Field(None, description="Whose voice, instead of `voice`. Not in OpenAI's API.")
     instructions: Any = Field(None, description="Accepted, and without effect.")
 
     @field_validator("voice", mode="before")
@@ -56,14 +58,15 @@ class Speech(Foreign):
         return voice.get("id") or "" if isinstance(voice, dict) else voice
 
     def settings(self, voices: VoiceBook, spec: ModelSpec) -> Settings:
-        """Raises `UnknownVoice`."""
+        """Raises `UnknownVoice`, or `ProtocolError` for a reference that is not base64."""
         rate = PCM_RATE if self.response_format == "pcm" else None
         return Settings(
-            voice=voices.find(self.voice, spec),
+            voice=voices.find(self.voice, spec) if self.reference is None else None,
             format=AudioFormat(CODECS[self.response_format], rate, chunk_s=CHUNK_S[self.stream_format]),
             speed=self.speed,
             seed=self.seed,
             paced=False,
+            reference=None if self.reference is None else self.reference.recording(),
         )
 
     @property
@@ -79,6 +82,7 @@ def read_speech(body: bytes, limits: Limits) -> Speech:
         speech = Speech.model_validate_json(body)
     except ValidationError as error:
         raise refusal(error) from None
+    check_size(len(body), speech.reference, limits.body_bytes, limits, "body")
     if len(speech.input) > limits.text_chars_per_context:
         raise TextTooLong("input: the text is too long", field="input", limit=limits.text_chars_per_context)
     return speech

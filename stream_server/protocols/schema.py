@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream_server.engine.messages import ModelSpec
-from stream_server.errors import ClientError, InvalidSetting, ProtocolError, UnknownVoice
+from stream_server.errors import CannotClone, ClientError, InvalidSetting, ProtocolError, UnknownVoice
 from stream_server.events import Settings
 
 Speed = Annotated[float, Field(ge=0.5, le=2.0)]
@@ -71,6 +71,10 @@ def check_settings(settings: Settings, spec: ModelSpec, uncached: bool = True) -
     """
     if not settings.use_cache and not uncached:
         raise InvalidSetting("this server always decodes with its cache", field="use_cache", limit="true")
+    if settings.reference is not None and not spec.cloning:
+        raise CannotClone("this model has voices of its own alone", field="reference")
+    if settings.reference is not None and settings.voice is not None:
+        raise InvalidSetting("voice: the reference is the voice", field="voice", limit="null")
     if settings.voice is not None and settings.voice not in spec.voices:
         raise UnknownVoice("no such voice here", field="voice", limit=", ".join(spec.voices))
     if settings.speed != 1.0 and not spec.speeds:

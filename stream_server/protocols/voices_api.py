@@ -4,7 +4,6 @@ A new voice comes as a form (`name`, `text`, `file` and, where there is one, `co
 fields, the file in base64.  Knows no recording's format and no store.
 """
 
-import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,13 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from stream_server.errors import ProtocolError, UnsupportedFormat
 from stream_server.limits import Limits
+from stream_server.protocols.reference import unpacked
 from stream_server.protocols.schema import Message, refusal
 from stream_server.voices.store import Listed
 from stream_server.voices.stored import check_name, check_words
 
 FORM, JSON = "multipart/form-data", "application/json"
 FIELDS = ("name", "text", "file", "consent")
-STRETCH = 1 << 18  # characters of base64, a multiple of four: well under a millisecond
 AROUND_BYTES = 65_536  # a body may have so much beside its file
 
 
@@ -76,14 +75,6 @@ def read_json(body: bytes) -> NewVoice:
     except ValueError:
         raise ProtocolError("file: not base64", field="file") from None
     return NewVoice(asked.name, asked.text, file, asked.consent)
-
-
-def unpacked(text: str) -> bytes:
-    """base64 → bytes, a stretch at a time, so that other threads are not kept waiting.  Raises ValueError."""
-    if 0 <= text.find("=") < len(text) - 2:  # within each stretch it would pass for an end
-        raise ValueError
-    stretches = (text[at : at + STRETCH] for at in range(0, len(text), STRETCH))
-    return b"".join(base64.b64decode(stretch, validate=True) for stretch in stretches)
 
 
 def read_form(content_type: str, body: bytes) -> NewVoice:

@@ -5,7 +5,7 @@ says.  Wyoming names no contexts: one utterance follows the other, so they are c
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Annotated, Any, Literal, TypeVar
@@ -128,7 +128,8 @@ class Inbox:
 class Conversation:
     """One connection: which utterance its next event is about, and how far the one being answered has come."""
 
-    def __init__(self, spec: ModelSpec, voices: VoiceBook) -> None:
+    def __init__(self, spec: Callable[[], ModelSpec], voices: VoiceBook) -> None:
+        """spec: as it is now, for voices come and go."""
         self._spec = spec
         self._voices = voices
         self._names = map(str, count(1))
@@ -142,7 +143,7 @@ class Conversation:
     def reply(self, event: WireEvent) -> bytes:
         """What is answered at once, whoever is speaking; to most nothing."""
         if Describe.is_type(event.type):
-            return encode(info(self._spec).event())
+            return encode(info(self._spec()).event())
         if Ping.is_type(event.type):
             return encode(Pong(event.data.get("text")).event())
         return b""
@@ -162,7 +163,7 @@ class Conversation:
 
     def _whole(self, event: WireEvent) -> tuple[Command, ...]:
         asked, context = _checked(_SYNTHESIZE, event.data), next(self._names)
-        return Start(context, asked.settings(self._voices, self._spec)), PushText(context, asked.text), End(context)
+        return Start(context, asked.settings(self._voices, self._spec())), PushText(context, asked.text), End(context)
 
     def _start(self, event: WireEvent) -> tuple[Command, ...]:
         if self._open:
@@ -170,7 +171,7 @@ class Conversation:
         asked = _checked(_START, event.data)
         self._open = next(self._names)
         self._streamed.add(self._open)
-        return (Start(self._open, asked.settings(self._voices, self._spec)),)
+        return (Start(self._open, asked.settings(self._voices, self._spec())),)
 
     def _stream(self) -> str:
         if self._open is None:

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from stream_server.errors import StreamServerError, UnknownPath, WrongMethod
-from stream_server.transports import cartesia, deepgram, elevenlabs, models, native, openai, openapi, piper
+from stream_server.transports import cartesia, deepgram, elevenlabs, models, native, openai, openapi, piper, voices
 from stream_server.transports.cors import Cors
 from stream_server.transports.house import House
 from stream_server.transports.page import page_routes
@@ -19,7 +19,7 @@ from stream_server.transports.request_id import RequestId
 from stream_server.transports.surface import Renderer
 
 OPERATIONS = tuple(chain(*(each.OPERATIONS for each in (openai, elevenlabs, cartesia, deepgram, piper))))
-PROTOCOLS = (native, models, openai, elevenlabs, cartesia, deepgram, piper)
+PROTOCOLS = (native, models, openai, elevenlabs, cartesia, deepgram, piper, voices)
 RENDERERS: tuple[tuple[str, Renderer], ...] = (
     *((path, openai.error) for path in openai.PATHS),
     *((path, elevenlabs.error) for path in elevenlabs.PATHS),

@@ -22,7 +22,7 @@ Pieces = Callable[[Event], bytes]
 
 def routes(house: House) -> list[BaseRoute]:
     def dialect(socket: WebSocket) -> Cartesia:
-        return Cartesia(house.voices, house.engine.spec, house.limits)
+        return Cartesia(house.voices, lambda: house.engine.spec, house.limits)
 
     async def answer(
         request: Request, make_pieces: Callable[[cartesia.Request], Pieces], media_type: str | None

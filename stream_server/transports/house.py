@@ -5,13 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stream_server.engine.client import Engine
+from stream_server.errors import CannotClone
 from stream_server.events import Settings
 from stream_server.limits import Limits
 from stream_server.metrics import Metrics
 from stream_server.protocols.schema import check_settings
 from stream_server.protocols.voices import VoiceBook
 from stream_server.session import Session
+from stream_server.studio.guests import Guests
 from stream_server.transports.guard import Guard
+from stream_server.voices.maker import VoiceMaker
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,25 @@ class House:
     metrics: Metrics = field(default_factory=Metrics)
     voices: VoiceBook = field(default_factory=VoiceBook)
     guard: Guard = field(default_factory=Guard)
+    maker: VoiceMaker | None = None  # None: the model has voices of its own alone
+    guests: Guests | None = None  # the same
 
     def open(self, context: str, number: int, settings: Settings, wake: Callable[[], None]) -> Session:
-        """A listener's context; raises a `ClientError` for a setting that cannot be."""
+        """A listener's context; raises a `ClientError` for a setting that cannot be, or `Overloaded`."""
         check_settings(settings, self.engine.spec, self.limits.uncached)
-        return Session(context, number, settings, self.engine, self.limits, time.monotonic, wake)
+        recording = settings.reference
+        session = Session(
+            context,
+            number,
+            settings,
+            self.engine,
+            self.limits,
+            time.monotonic,
+            wake,
+            awaits_voice=recording is not None,
+        )
+        if recording is not None:
+            if self.guests is None:
+                raise CannotClone("this server makes no voices", field="reference")
+            self.guests.invite(session, recording)
+        return session

@@ -7,6 +7,7 @@ from starlette.routing import BaseRoute
 from stream_server.errors import StreamServerError
 from stream_server.protocols import openai
 from stream_server.protocols.openai import Refusal, Speech
+from stream_server.protocols.reference import largest
 from stream_server.transports.house import House
 from stream_server.transports.openapi import Operation, sound_of
 from stream_server.transports.surface import body_of, http_route, retry_header
@@ -17,7 +18,8 @@ PATHS = ("/v1/audio", "/v1/models")  # what lies under them and is not there is 
 
 def routes(house: House) -> list[BaseRoute]:
     async def speech(request: Request) -> Response:
-        asked = openai.read_speech(await body_of(request, house.limits.body_bytes), house.limits)
+        most = largest(house.limits.body_bytes, house.limits)
+        asked = openai.read_speech(await body_of(request, most), house.limits)
         settings = asked.settings(house.voices, house.engine.spec)
         pieces = openai.lines if asked.stream_format == "sse" else openai.sound
         return await speak(request, house, settings, asked.input, pieces, asked.media_type)

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from stream_server.protocols.reference import largest
 from stream_server.transports.app import make_app
 from stream_server.transports.house import House
 
@@ -66,7 +67,7 @@ def make_server(
         port=port,
         http=HttpProtocol,
         ws=SocketProtocol,
-        ws_max_size=MAX_FRAME,
+        ws_max_size=max(MAX_FRAME, largest(house.limits.message_bytes, house.limits)),
         ws_per_message_deflate=False,  # Opus does not shrink, and base64 is not what we send
         log_config=None,
         access_log=False,

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from stream_server.audio.reference import read_reference
-from stream_server.errors import IdleTimeout, Overloaded
+from stream_server.errors import CannotClone, IdleTimeout, Overloaded
 from stream_server.limits import Limits
 from stream_server.protocols.voices_api import body_limit, described, read_change, read_new_voice
 from stream_server.transports.house import House
@@ -21,11 +21,12 @@ PATH = "/v1/voices"
 RETRY_AFTER_S = 2.0
 
 
-def routes(house: House, maker: VoiceMaker) -> list[BaseRoute]:
+def routes(house: House) -> list[BaseRoute]:
     limits = house.limits
     room = Room(limits)
 
     async def make(request: Request) -> Response:
+        maker = maker_of(house)
         kind = request.headers.get("content-type", "")
         most = body_limit(kind, limits)
         with room.taken():
@@ -37,11 +38,12 @@ def routes(house: House, maker: VoiceMaker) -> list[BaseRoute]:
         return JSONResponse(described(made), 201, {"location": f"{PATH}/{made.name}"})
 
     async def rename(request: Request) -> Response:
+        maker = maker_of(house)
         new = read_change(await body_of(request, limits.message_bytes))
         return JSONResponse(described(await maker.rename(request.path_params["name"], new)))
 
     async def delete(request: Request) -> Response:
-        await maker.delete(request.path_params["name"])
+        await maker_of(house).delete(request.path_params["name"])
         return Response(status_code=204)
 
     one = PATH + "/{name}"
@@ -50,6 +52,13 @@ def routes(house: House, maker: VoiceMaker) -> list[BaseRoute]:
         http_route(one, rename, house, error, ["PATCH"]),
         http_route(one, delete, house, error, ["DELETE"]),
     ]
+
+
+def maker_of(house: House) -> VoiceMaker:
+    """Raises `CannotClone`."""
+    if house.maker is None:
+        raise CannotClone("this model has voices of its own alone: none can be made, renamed or deleted", field="model")
+    return house.maker
 
 
 class Room:

@@ -46,7 +46,7 @@ class WyomingConnection:
         self._limits = house.limits
         self._metrics = house.metrics
         self._inbox = Inbox(house.limits)
-        self._conversation = Conversation(house.engine.spec, house.voices)
+        self._conversation = Conversation(lambda: house.engine.spec, house.voices)
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue(READS_AHEAD)
         self._session: Session | None = None  # the answer being spoken
         self._listening: Session | None = None  # the same while its text may still come

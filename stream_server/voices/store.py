@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from safetensors.numpy import save
 from stream_server.errors import BrokenVoice, TooManyVoices, UnknownVoice, VoiceExists
 from stream_server.voices.stored import NAME, About, StoredVoice, check_name
 
+FOLDER = "voices"  # of a checkpoint
 ENDING, PARTIAL, LOCK = ".safetensors", ".partial", ".lock"
 FORMAT = "stream-server voice 1"
 MAX_BYTES = 16 << 20  # of one file; half a minute of mel has half a megabyte
+Mark = tuple[int, int]
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
@@ -45,9 +47,19 @@ class VoiceStore:
         found = (path.name.removesuffix(ENDING) for path in self.directory.glob(f"*{ENDING}"))
         return sorted(name for name in found if NAME.fullmatch(name))
 
+    def marks(self) -> dict[str, Mark]:
+        """What each voice's file is: the same for the same content, whatever it is called."""
+        found = {}
+        for name in self.names():
+            with suppress(FileNotFoundError):  # deleted since it was seen
+                stat = self._path(name).stat()
+                found[name] = (stat.st_ino, stat.st_mtime_ns)
+        return found
+
     def list(self) -> list[Listed]:
-        """Every voice by name, without reading what it consists of."""
-        return [each for name in self.names() if (each := self._listed(name)) is not None]
+        """Every voice, the oldest first, without reading what it consists of; those that are damaged last."""
+        found = [each for name in self.names() if (each := self.find(name)) is not None]
+        return sorted(found, key=lambda each: (each.about is None, each.about.created if each.about else "", each.name))
 
     def get(self, name: str) -> StoredVoice:
         """Raises `UnknownVoice`, or `BrokenVoice` where its file is damaged."""
@@ -96,7 +108,7 @@ class VoiceStore:
             raise unknown()
         return self.directory / f"{name}{ENDING}"
 
-    def _listed(self, name: str) -> Listed | None:
+    def find(self, name: str) -> Listed | None:
         try:
             with reading(self._path(name), name) as file:
                 return Listed(name, about_of(file.metadata()))

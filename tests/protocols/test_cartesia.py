@@ -39,7 +39,7 @@ FLOATS = Settings("kathleen", AudioFormat("pcm_f32le", 44_100, chunk_s=0.1))
 
 
 def make(**limits: Any) -> Cartesia:
-    return Cartesia(VoiceBook(), SPEC, Limits(**limits))
+    return Cartesia(VoiceBook(), lambda: SPEC, Limits(**limits))
 
 
 def say(context: str = "c", text: str = "", **fields: Any) -> str:

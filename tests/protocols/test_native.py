@@ -137,9 +137,9 @@ def test_hello_says_what_there_is() -> None:
     assert hello(SPEC, Limits(message_bytes=1_000), FORMATS) == (
         '{"type":"hello","protocol":"stream-server.v1","model":"lark","voices":["kathleen","slt"],'
         '"formats":["opus","ogg_opus","webm","pcm_s16le","pcm_f32le","wav","mp3","flac","aac","mulaw","alaw"],'
-        '"sample_rates":[24000,32000],"limits":{"message_bytes":1000,'
+        '"sample_rates":[24000,32000],"cloning":false,"limits":{"message_bytes":1000,'
         '"text_chars_per_context":100000,"context_name_chars":64,"contexts_per_connection":16,"pending_flushes":64,"idle_timeout_s":120.0,'
-        '"slow_reader_s":10.0,"lead_s":2.0,"unsent_s":4.0}}'
+        '"slow_reader_s":10.0,"lead_s":2.0,"unsent_s":4.0,"inline_reference_bytes":3000000}}'
     )
 
 
@@ -277,7 +277,7 @@ def test_a_refusal_never_repeats_the_text(message: str) -> None:
         ('{"context":"\ud800"}', None),
         ("[]", None),
         (b'{"context":"a"}', None),
-        ('{"context":"a","text":"' + "x" * 70_000 + '"}', None),
+        ('{"context":"a","text":"' + "x" * 5_000_000 + '"}', None),
     ],
 )
 def test_whom_a_refused_message_concerns(message: str | bytes, context: str | None) -> None:
@@ -360,7 +360,7 @@ def test_the_document_s_server_messages_are_ours() -> None:
 def test_the_document_lists_every_error_a_listener_can_meet() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, StreamServerError)]
     abstract = {"bad_request", "engine_error", "config_error", "unknown_path", "wrong_method", "unknown_model"}
-    abstract |= {"invalid_audio", "voice_exists", "too_many_voices"}  # of those who make voices
+    abstract |= {"voice_exists", "too_many_voices", "voice_in_use"}  # of those who keep voices
     listed = dict(re.findall(r"^\| `(\w+)` \|(?:[^|]*\|){2} *(\d*) *\|$", DOCUMENT, re.MULTILINE))
     assert set(listed) == {kind.code for kind in kinds} - abstract
     assert all(listed[kind.code] in ("", str(kind.ws_code)) for kind in kinds if kind.code in listed)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from stream_server.errors import ClientError, InvalidSetting, ProtocolError, TextTooLong, UnsupportedFormat
 from stream_server.limits import Limits
+from stream_server.protocols.reference import STRETCH
 from stream_server.protocols.voices_api import (
-    STRETCH,
     NewVoice,
     body_limit,
     described,

@@ -41,7 +41,7 @@ def line(event: str, **header: object) -> bytes:
 
 
 def obeyed(*pieces: bytes, limits: Limits = LIMITS) -> list[Command]:
-    inbox, conversation = Inbox(limits), Conversation(SPEC, VoiceBook())
+    inbox, conversation = Inbox(limits), Conversation(lambda: SPEC, VoiceBook())
     return [c for piece in pieces for event in inbox.push(piece) for c in conversation.commands(event)]
 
 
@@ -168,7 +168,7 @@ STOPPED = b'{"type": "synthesize-stopped", "version": "V"}\n'
 
 
 def answered(stream: bytes) -> Conversation:
-    conversation = Conversation(SPEC, VoiceBook())
+    conversation = Conversation(lambda: SPEC, VoiceBook())
     for event in Inbox(Limits()).push(stream):
         conversation.commands(event)
     return conversation
@@ -204,13 +204,13 @@ def test_a_stream_ends_with_stopped_and_the_next_whole_text_does_not() -> None:
     ],
 )
 def test_a_failure_says_all_it_knows_in_one_line(failed: Failed, text: str) -> None:
-    header, data = said(Conversation(SPEC, VoiceBook()), failed).split(b"\n")
+    header, data = said(Conversation(lambda: SPEC, VoiceBook()), failed).split(b"\n")
     assert json.loads(header) == {"type": "error", "version": "V", "data_length": len(data)}
     assert json.loads(data) == {"text": text, "code": failed.code}
 
 
 def test_describe_is_answered_with_every_voice() -> None:
-    [(event)] = Inbox(Limits()).push(Conversation(SPEC, VoiceBook()).reply(Describe().event()))
+    [(event)] = Inbox(Limits()).push(Conversation(lambda: SPEC, VoiceBook()).reply(Describe().event()))
     [program] = Info.from_event(event).tts
     assert event.data == info(SPEC).event().data
     assert (program.installed, program.supports_synthesize_streaming, program.version) == (True, True, __version__)
@@ -221,7 +221,7 @@ def test_describe_is_answered_with_every_voice() -> None:
 
 
 def test_ping_is_answered_and_nothing_else_is() -> None:
-    conversation = Conversation(SPEC, VoiceBook())
+    conversation = Conversation(lambda: SPEC, VoiceBook())
     [(event)] = Inbox(Limits()).push(conversation.reply(Ping("x").event()))
     assert (event.type, event.data) == ("pong", {"text": "x"})
     assert conversation.reply(WireEvent("synthesize-start")) == b""

@@ -33,8 +33,8 @@ async def asking(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, VoiceStore]]:
     engine = Engine(InProcessEngine(lambda: EngineCore(FakeModel(), 1, max_waiting=1)))
     store = VoiceStore(place / "voices", most=2)
-    house = House(engine, Limits(**limits), guard=guard or Guard())
-    app = Starlette(routes=routes(house, FakeMaker(store, gate)))
+    house = House(engine, Limits(**limits), guard=guard or Guard(), maker=FakeMaker(store, gate))
+    app = Starlette(routes=routes(house))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         yield client, store
 

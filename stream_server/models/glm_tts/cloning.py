@@ -15,11 +15,11 @@ from stream_server.models.glm_tts.voice import Maker, VoiceShape, fingerprint
 from stream_server.models.glm_tts.weights import Checkpoint, find
 from stream_server.text.plain import PlainReader
 from stream_server.voices.add import Make
-from stream_server.voices.store import VoiceStore
+from stream_server.voices.store import FOLDER, VoiceStore
 from stream_server.voices.stored import StoredVoice
 
 RATE = 24_000  # of the recording's mel
-TOKENIZER, SPEECH_TOKENIZER, VOICES = "vq32k-phoneme-tokenizer", "speech_tokenizer", "voices"
+TOKENIZER, SPEECH_TOKENIZER = "vq32k-phoneme-tokenizer", "speech_tokenizer"
 SPEECH_FILES = ("model.safetensors", "model.safetensors.index.json")
 SPEAKER_ENCODERS = ("frontend/campplus.onnx", "campplus.onnx")  # it comes with the release's code
 SPEAKER_CHANNELS = 192
@@ -27,7 +27,7 @@ CODEBOOK = "model.encoder.codebook.weight"
 
 
 def store_of(folder: Path, most: int = 1_000) -> VoiceStore:
-    return VoiceStore(folder / VOICES, most)
+    return VoiceStore(folder / FOLDER, most)
 
 
 def voice_shape(folder: Path, tokenizer: TextTokenizer) -> VoiceShape:

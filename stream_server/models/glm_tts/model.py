@@ -5,6 +5,7 @@ long before its end.  What a checkpoint's directory must hold is the release's o
 A segment's prompt is written into the cache in bounded pieces, so that a long one holds nobody up.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,10 @@ import torch
 from torch import Tensor
 
 from stream_server.engine.messages import Controls, ModelSpec
-from stream_server.errors import ConfigError
+from stream_server.errors import BrokenVoice, ConfigError, UnknownVoice
 from stream_server.models.glm_tts import lm as speech_lm
 from stream_server.models.glm_tts.chunks import Schedule, schedule
-from stream_server.models.glm_tts.cloning import SPEECH_TOKENIZER, TOKENIZER, VOICES, store_of, voice_shape
+from stream_server.models.glm_tts.cloning import SPEECH_TOKENIZER, TOKENIZER, store_of, voice_shape
 from stream_server.models.glm_tts.convert import Part
 from stream_server.models.glm_tts.flow import Flow, Prompt, flow_table, load_flow
 from stream_server.models.glm_tts.flow_config import read_flow_config
@@ -31,19 +32,22 @@ from stream_server.models.glm_tts.pace import Pace, PaceState
 from stream_server.models.glm_tts.sampling import Draw, choose
 from stream_server.models.glm_tts.text import written
 from stream_server.models.glm_tts.tokenizer import TextTokenizer, read_tokenizer
-from stream_server.models.glm_tts.voice import Voice
+from stream_server.models.glm_tts.voice import Voice, VoiceShape
 from stream_server.models.glm_tts.weights import Checkpoint, Table, find
 from stream_server.models.interface import Sound, Step
 from stream_server.models.plan import ChunkPlan
 from stream_server.nn.kv_cache import KVCache
 from stream_server.text.word import Word
+from stream_server.voices.store import FOLDER, VoiceStore
+from stream_server.voices.stored import StoredVoice
 
+log = logging.getLogger(__name__)
 POSITIONS = 2048  # of one segment: a reference of 30 s, 60 units of text and what they come to
 STEPS = 10  # of the flow
 CHUNKS = "early"
 TRIM = 2  # frames of the vocoder's reach that hardly weigh
 LLM, FLOW, HIFT = "llm", "flow", "hift"
-DATA = (TOKENIZER, SPEECH_TOKENIZER, "frontend", VOICES)  # what is copied as it is
+DATA = (TOKENIZER, SPEECH_TOKENIZER, "frontend", FOLDER)  # what is copied as it is
 OTHER_SEED = 0x5EED  # for what is drawn beside codes
 
 
@@ -81,11 +85,17 @@ class GLMState:
 
 class GLMTTS:
     def __init__(
-        self, lm: SpeechLM, tokenizer: TextTokenizer, flow: Flow, hift: HiFT, voices: dict[str, Voice]
+        self,
+        lm: SpeechLM,
+        tokenizer: TextTokenizer,
+        flow: Flow,
+        hift: HiFT,
+        shape: VoiceShape,
+        voices: dict[str, Voice],
     ) -> None:
         if not voices:
-            raise ConfigError(f"the checkpoint has no voices: put one into its folder {VOICES!r}", field="model")
-        self.lm, self.tokenizer = lm, tokenizer
+            raise ConfigError(f"the checkpoint has no voices: put one into its folder {FOLDER!r}", field="model")
+        self.lm, self.tokenizer, self.shape = lm, tokenizer, shape
         self.voices: dict[str, Voice] = {}
         self.vocoder = GLMVocoder(flow, hift)
         for name, voice in voices.items():
@@ -99,12 +109,20 @@ class GLMTTS:
             max_tokens=POSITIONS,
             text_streaming=False,
             reader="plain",
+            cloning=True,
         )
 
     def add_voice(self, name: str, voice: Voice) -> None:
-        """It may be spoken in from now on; one that is added later is not in the spec, for nobody else to choose."""
+        """The voice of a name; rows that were begun in another of that name keep it."""
         self.voices[name] = voice
         self.vocoder.add_voice(name, voice)
+
+    def take_voice(self, stored: StoredVoice) -> None:
+        self.add_voice(stored.name, self.shape.check(stored))
+
+    def drop_voice(self, name: str) -> None:
+        self.voices.pop(name, None)
+        self.vocoder.voices.pop(name, None)
 
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
         return Segment(tuple(self.tokenizer.encode(written(words))), units(words))
@@ -262,6 +280,17 @@ def load_part(folder: Path, part: Part) -> dict[str, Tensor]:
     }
 
 
+def voices_in(store: VoiceStore, shape: VoiceShape) -> dict[str, Voice]:
+    """The oldest first, so that a new one never becomes the default; one that is broken keeps nobody from speaking."""
+    found = {}
+    for listed in store.list():
+        try:
+            found[listed.name] = shape.check(store.get(listed.name))
+        except (BrokenVoice, UnknownVoice) as error:  # it may have been deleted meanwhile
+            log.warning("voice not loaded", extra={"voice": listed.name, "code": error.code})
+    return found
+
+
 def load_model(folder: Path, device: str = "cpu", **dtypes: torch.dtype) -> GLMTTS:
     """The release's directory; ConfigError names the file and what is wrong with it.
 
@@ -273,5 +302,5 @@ def load_model(folder: Path, device: str = "cpu", **dtypes: torch.dtype) -> GLMT
     flow = load_flow(read_flow_config(folder / FLOW / "config.yaml"), load_part(folder, FLOW_PART))
     hift = load_hift(hift_settings(folder / HIFT), load_part(folder, HIFT_PART))
     store, shape = store_of(folder), voice_shape(folder, tokenizer)
-    voices = {name: shape.check(store.get(name)) for name in store.names()}
-    return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), voices)
+    voices = voices_in(store, shape)
+    return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), shape, voices)

@@ -49,7 +49,7 @@ def test_voices_from_the_command_line(folder: Path, recording: Path) -> None:
     assert listed == {"friend": "Hello there.", "one": "what is said"}
     assert store_of(folder).get("friend").about.consent == "hers"
     spoken = registry.load(str(folder))
-    assert spoken.spec.voices == ("friend", "one")
+    assert spoken.spec.voices == ("one", "friend")  # the oldest first
     speech = synthesise(EngineCore(spoken, 1), "你好，世界。", Controls("friend", seed=1))
     assert len(speech.pcm) > 9_600 and np.isfinite(speech.pcm).all()
     assert run("voices", "add", "friend", str(recording), *model, "--text", "Hello there.").exit_code != 0
