@@ -157,6 +157,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.engine.inprocess import InProcessEngine
     from stream_server.engine.process import ProcessEngine
     from stream_server.protocols.voices import VoiceBook
+    from stream_server.text.dictionary import server_dictionary
     from stream_server.transports.guard import Guard
     from stream_server.transports.house import House
     from stream_server.transports.server import make_server
@@ -168,14 +169,15 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
     with console.status("loading the voice …"):
         await asyncio.gather(engine.start(), asyncio.to_thread(load_codecs))
-    house = House(
-        engine,
-        settings.limits,
-        voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
-        guard=Guard(settings.keys, settings.origins, settings.insecure),
-    )
-    wyoming = listening(house, settings.wyoming_host, settings.wyoming_port or 0)
     try:
+        house = House(
+            engine,
+            settings.limits,
+            voices=VoiceBook(settings.voices, settings.unknown_voice == "default"),
+            guard=Guard(settings.keys, settings.origins, settings.insecure),
+            pronunciations=server_dictionary(settings.pronunciations, engine.spec.reader, engine.spec.phones),
+        )
+        wyoming = listening(house, settings.wyoming_host, settings.wyoming_port or 0)
         async with wyoming if settings.wyoming_port else contextlib.nullcontext():
             announce(engine, settings)
             gc.collect()

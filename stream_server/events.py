@@ -4,6 +4,7 @@ Protocols translate these to and from the wire; the session makes and takes them
 since the context's first sample, at the context's sample rate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stream_server.audio.format import AudioFormat
@@ -23,6 +24,7 @@ class Settings:
     top_k: int | None = None
     use_cache: bool = True
     paced: bool = True  # spoken as it is played; else as fast as it is taken
+    pronunciations: Mapping[str, str] = field(default_factory=dict)  # what is written → how it is said
 
 
 # Commands.  Every one belongs to a context, named by the listener.

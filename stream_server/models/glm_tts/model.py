@@ -5,8 +5,10 @@ long before its end.  What a checkpoint's directory must hold is the release's o
 A segment's prompt is written into the cache in bounded pieces, so that a long one holds nobody up.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,7 @@ from stream_server.models.glm_tts.weights import Checkpoint, Table, find
 from stream_server.models.interface import Sound, Step
 from stream_server.models.plan import ChunkPlan
 from stream_server.nn.kv_cache import KVCache
+from stream_server.text.plain import weigh
 from stream_server.text.word import Word
 
 POSITIONS = 2048  # of one segment: a reference of 30 s, 60 units of text and what they come to
@@ -43,16 +46,16 @@ CHUNKS = "early"
 TRIM = 2  # frames of the vocoder's reach that hardly weigh
 LLM, FLOW, HIFT = "llm", "flow", "hift"
 DATA = (TOKENIZER, SPEECH_TOKENIZER, "frontend", VOICES)  # what is copied as it is
-CODES_A_UNIT = 6.0  # of speech for a unit of text, about: where a word is thought to begin
+CODES_A_UNIT = 6.0  # of speech for a syllable of Chinese, about: where a word is thought to begin
 OTHER_SEED = 0x5EED  # for what is drawn beside codes
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A prompt: the segment's ids, and its units for the marks."""
+    """A prompt: the segment's ids, and how much has been said at the end of each unit of text, for the marks."""
 
     ids: tuple[int, ...]
-    units: int
+    units: tuple[float, ...]
 
 
 @dataclass
@@ -63,7 +66,7 @@ class Row:
     ids: list[int]  # of the prompt
     least: int
     most: int
-    units: int
+    units: tuple[float, ...]
     at: int = 0  # ids written into the cache
     codes: list[int] = field(default_factory=list)
 
@@ -99,6 +102,7 @@ class GLMTTS:
             text_streaming=False,
             speeds=False,
             reader="plain",
+            phones=tokenizer.phonemes,
         )
 
     def add_voice(self, name: str, voice: Voice) -> None:
@@ -107,7 +111,8 @@ class GLMTTS:
         self.vocoder.add_voice(name, voice)
 
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
-        return Segment(tuple(self.tokenizer.encode(written(words))), len(words))
+        units = accumulate(weigh(word.spoken) for word in words)
+        return Segment(tuple(self.tokenizer.encode(written(words))), tuple(units))
 
     def allocate(self, num_slots: int) -> GLMState:
         return GLMState(self.lm.allocate(num_slots))
@@ -154,7 +159,7 @@ class GLMTTS:
             row.codes.append(column)
             step.tokens[place, 0] = column
             step.has_token[place] = True
-            step.words[place] = min(int(len(row.codes) / CODES_A_UNIT), row.units - 1)
+            step.words[place] = min(bisect_right(row.units, len(row.codes) / CODES_A_UNIT), len(row.units) - 1)
             step.is_end[place] = len(row.codes) >= row.most
 
     def step(self, count: int) -> Step:
