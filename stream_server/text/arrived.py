@@ -20,6 +20,7 @@ WORD = re.compile(rf"{LETTER}[\u0300-\u036f]*(?:['’-]?{LETTER}[\u0300-\u036f]*
 PHONEME = re.compile(r"<\|([A-Z]{1,6}\d?)\|>")
 PHONEME_CHARS = 11  # the longest
 TAG = re.compile(r"</?[a-zA-Z][^<>\s]*>")
+LINK = re.compile(r"\]\([^)\s]*")
 TAG_CHARS, LINK_CHARS = 32, 300
 RUN_CHARS = 64  # of what is read as one; a longer run is cut there
 MAGNITUDES = "百千万亿"  # of the run where they follow a digit
@@ -70,6 +71,10 @@ class Arrived:
             if not self.char(end) or self.text[end] == ">":
                 break
         return PHONEME.match(self.text, at, at + PHONEME_CHARS)
+
+    def word(self, at: int) -> re.Match[str] | None:
+        """The word of letters there, or as much of it as is looked at."""
+        return WORD.match(self.text, at, at + RUN_CHARS)
 
     def run_end(self, start: int) -> int:
         """Where what is written in one go ends: at a space, a Chinese character or mark, a phoneme, an emoji."""
@@ -129,12 +134,8 @@ class Arrived:
         """The address in [text](address)."""
         if self.char(at + 1) != "(":
             return 1
-        for end in range(at + 2, at + LINK_CHARS):
-            if not self.char(end) or self.text[end].isspace():
-                return 1
-            if self.text[end] == ")":
-                return end + 1 - at
-        return 1
+        end = LINK.match(self.text, at, at + LINK_CHARS).end()  # type: ignore[union-attr]  # it begins one
+        return end + 1 - at if end < at + LINK_CHARS and self.char(end) == ")" else 1
 
     def _signs(self, at: int) -> bool:
         """Whether a number follows that this belongs to; a hyphen behind letters, or a pair of them, does not."""

@@ -158,7 +158,7 @@ class PlainReader:
         head = ahead.head
         phrase = next_phrase(ahead, self._previous)
         as_usual = phrase == Phrase(1, speak(head.body), head.mark)
-        word = WORD.match(arrived.text, at)
+        word = arrived.word(at)
         if word is not None and (not phrase.spoken or (as_usual and is_word(arrived, at))):
             end = min(word.end(), at + HELD)
             return end, arrived.text[at:end], ""
@@ -234,11 +234,11 @@ def skip(arrived: Arrived, at: int) -> tuple[int, str]:
 
 def is_word(arrived: Arrived, at: int) -> bool:
     """Whether a word stands there, and not part of something else: MP3, example.com, U.S., C++."""
-    word = WORD.match(arrived.text, at)
+    word = arrived.word(at)
     if word is None:
         return False
     end = word.end()
-    if arrived.char(end) == "":
+    if end == at + RUN_CHARS or arrived.char(end) == "":
         return True
     if arrived.text[end].isalnum():
         return arrived.is_han(end)

@@ -11,6 +11,7 @@ from stream_server.text.word import Word
 
 PHONEME = re.compile(r"(<\|[A-Z]{1,6}[1-5]?\|>)")
 DROPPED = re.compile(r"[\"“”‘（）()\[\]{}<>《》「」『』【】〈〉*_#|\\`^]")
+STRUCK = re.compile(r"(?<!~)~~(?!~)")  # markup; other runs of them are a pause
 STRAY = re.compile(r"(?<![^\W_])'|'(?![^\W_])")  # an apostrophe of no word
 HYPHEN = re.compile(r"(?<=[^\W_])-(?=[^\W_])")
 MARKS = re.compile(r"\s*[。！？；：，、…—–.!?;:,~/\n][\s。！？；：，、…—–.!?;:,~/]*")
@@ -32,6 +33,7 @@ def written(words: Sequence[Word]) -> str:
 
 
 def cleaned(text: str, chinese: bool) -> str:
+    text = STRUCK.sub("", text)
     text = HYPHEN.sub(" ", STRAY.sub("", DROPPED.sub("", text).replace("’", "'")))
     text = MARKS.sub(lambda run: mark_of(run[0], chinese), text).lower()
     return re.sub(r"\s+", " ", SPACED.sub(r"\1", text))
@@ -45,7 +47,7 @@ def mark_of(run: str, chinese: bool) -> str:
 def strongest(run: str, chinese: bool) -> str:
     if "?" in run or "？" in run:
         return "?"
-    if re.search("[.。!！…]", run) or (chinese and "~" in run and run.count("~") != 2):  # two are markup
+    if re.search("[.。!！…]", run) or (chinese and "~" in run):
         return "."
     for mark, alike in ((",", ",，、"), (";", ";；"), (":", ":：")):
         if any(each in run for each in alike):
