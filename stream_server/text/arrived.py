@@ -26,13 +26,14 @@ RUN_CHARS = 64  # of what is read as one; a longer run is cut there
 MAGNITUDES = "百千万亿"  # of the run where they follow a digit
 WIDE_MARKS = "。！？；，、：（）《》「」『』【】〈〉"
 CURRENCY = "$¥€£₩₹"
+LANGUAGE = re.compile(rf"(?P<zh>[{CHINESE}{WIDE_MARKS}])|[^\W\d_]")  # a character that tells it
 OPERATORS = "+=<>×÷^&/±≤≥≠≈"  # said between two things alone; markup elsewhere
 DIGITS = "0123456789"
 ELSEWHERE = re.compile(rf"[{CHINESE}{WIDE_MARKS}]|<(?=\|)")
 OTHER_DIGIT = re.compile(r"[^\D0-9]")
 PRICE = re.compile(r"\d ?[元块角分里米克斤吨升度]?$")  # 5元/斤, and not 和/或
 HALF_WIDTH = {0xFEE0 + code: chr(code) for code in range(0x21, 0x7F) if chr(0xFEE0 + code) not in WIDE_MARKS}
-HALF_WIDTH |= {ord("￥"): "¥", ord("￡"): "£", ord("−"): "-", ord("〜"): "~", ord("µ"): "μ"}
+HALF_WIDTH |= {ord("￥"): "¥", ord("￡"): "£", ord("−"): "-", ord("﹣"): "-", ord("〜"): "~", ord("µ"): "μ"}
 
 
 class Arrived:

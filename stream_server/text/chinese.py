@@ -106,6 +106,14 @@ def date(match: re.Match[str]) -> str | None:
     return f"{spell(year)}年{cardinal(str(month))}月{cardinal(str(day))}日"
 
 
+def american_date(match: re.Match[str]) -> str | None:
+    """Month first, unless that cannot be."""
+    month, day = sorted((int(match[1]), int(match[2]))) if int(match[1]) > 12 else (int(match[1]), int(match[2]))
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    return f"{spell(match[3])}年{cardinal(str(month))}月{cardinal(str(day))}日"
+
+
 def month_of_year(match: re.Match[str]) -> str:
     return f"{spell(match[1])}年{cardinal(str(int(match[2])))}月"
 
@@ -203,7 +211,10 @@ N = r"(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+)"
 UNIT = any_of(UNITS)
 END = r"(?![A-Za-z\d])"
 WORD = rf"{LETTER}+"
-CODE_BEFORE = re.compile(r"(?:码|电话|热线|手机|[账帐型编尾单证票房车卡代批序]号|QQ)(?:是|为|：|:|\s){0,3}$")
+BEHIND_SPACE = re.compile(rf"\d|(?:{UNIT}|[aApP]\.?[mM]){END}|[%‰]")  # a number goes on with it
+CODE_BEFORE = re.compile(
+    r"(?:码|电话|热线|手机|[账帐型编尾单证票房车卡代批序]号|QQ)(?:是|为|：|:|\s){0,3}$|0\d{2,3}[)）]\s?$"
+)
 COUNTED_BEFORE = re.compile(r"\d ?(?:[%‰]|[\u4e00-\u9fff]{1,2}|°?[A-Za-z℃℉°²³]{1,4})?$")
 
 SHAPES: list[tuple[re.Pattern[str], Reading]] = [
@@ -214,9 +225,11 @@ SHAPES: list[tuple[re.Pattern[str], Reading]] = [
         (rf"(?:[A-Za-z\d-]+\.)+(?:{any_of(DOMAINS)}){END}(?:/[!-~]*[A-Za-z\d/])?", address),
         (r"(?:\+?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d)", lambda m: telephone(m.group())),
         (r"0\d{2,3}(?:[)-] ?|\) )\d{7,8}(?:-\d{1,6})?(?!\d)", lambda m: telephone(m.group())),
+        (r"0\d{2,3}(?=[)）])", lambda m: telephone(m.group())),
         (r"[48]00-\d{3,4}-\d{3,4}(?!\d)", lambda m: telephone(m.group())),
         (r"(\d{4})([-/.])(\d\d?)\2(\d\d?)(?![\d.])(?:T(?=\d))?", date),
         (r"\d+(?:-\d+){2,}", lambda m: telephone(m.group())),
+        (r"(\d\d?)/(\d\d?)/((?:19|20)\d\d)(?!\d)", american_date),
         (r"((?:19|20)\d\d)[-/](0[1-9]|1[0-2])(?![\d/-])", month_of_year),
         (r"(?P<hour>[01]?\d|2[0-4])[:：](?P<minute>[0-5]\d)(?:[:：](?P<second>[0-5]\d))?(?!\d)"
          rf"(?: ?(?P<half>[aApP]\.?[mM]){END}\.?)?", clock),
@@ -227,15 +240,19 @@ SHAPES: list[tuple[re.Pattern[str], Reading]] = [
         (rf"({N}) ?[*×] ?10\^([+-]?\d+)", power_of_ten),
         (rf"({N})[eE]([+-]?\d+){END}", power_of_ten),
         (rf"({N})\^([+-]?\d+)", power),
+        (r"24/7(?!\d)", lambda m: "二十四七"),
         (r"(\d+)/(\d+)(?![\d/])", lambda m: f"{cardinal(m[2])}分之{cardinal(m[1])}"),
         (r"\d+(?:\.\d+){2,}", version),
         (rf"(?P<number>{N}) ?(?P<unit>{UNIT})(?:/(?P<per>{UNIT}))?{END}", quantity),
         (r"(?<!\d)(\d{4})(?= ?年|[-–~]\d{4} ?年)", year),
+        (r"((?:19|20)\d\d)(?= ?[届版款级春夏秋冬])", year),
+        (r"(?<=[A-WYZa-wyz])\d{4,}(?![\d.,])", lambda m: spell(m.group())),
         (r"\d{4,}(?![\d.,])", code),
         (rf"(?P<number>{N})(?P<many>[百千万亿]*)", number),
         (r"(?<=\d)[xX](?=\d)", lambda m: "乘"),
         (rf"([-–~])(?=\.?\d|[$¥€£])(?P<equals>(?={N}=))?", dash),
         (r"\+(?=\.?\d)", plus),
+        (r"[Nn][Oo]\.(\d+)", lambda m: f"第{cardinal(m[1])}"),
         (r"[cC]\+\+", lambda m: m.group()[0] + "加加"),
         (r"(?:[A-Za-z]\.){2,}|(?:[A-Za-z]\.)+[A-Za-z](?![A-Za-z])", lambda m: m.group().replace(".", "")),
         (rf"{WORD}(?:\.{WORD})+", lambda m: m.group().replace(".", "点")),

@@ -7,9 +7,9 @@ A segment is what is spoken in one go: it ends at a mark, as soon as it is long 
 sake of the first sound, and at its longest in any case.  The last unit of a segment carries its pause, or, where it
 was gone already, an empty one does.
 
-In which language a number is read: in Chinese, if a Chinese character is the next thing behind it; else in that of the
-letters nearest before it in its sentence; else of those next behind it; else of the last ones before; else in English.
-Letters that belong to the number (km, MP3) do not count.
+In which language a number is read: in Chinese, if a Chinese character or mark is the next thing behind it; else in that
+of the letters nearest before it in its sentence; else of those next behind it; else of the last ones before; else in
+English.  Chinese marks count as its letters; letters that belong to the number (km, MP3) do not count.
 
 The law is `TextReader`'s: cut anywhere, same units.  Knows no model.
 """
@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from stream_server.errors import InvalidPronunciation
 from stream_server.text import chinese
-from stream_server.text.arrived import HAN, PHONEME, RUN_CHARS, WORD, Arrived
+from stream_server.text.arrived import HAN, LANGUAGE, PHONEME, RUN_CHARS, WORD, Arrived
 from stream_server.text.chinese_tables import SYMBOLS
 from stream_server.text.dictionary import Dictionary
 from stream_server.text.lookahead import Incomplete, Lookahead
@@ -128,7 +128,7 @@ class PlainReader:
         if is_word(arrived, at):
             return self._english(arrived, at, opens_line)
         end = number_end(arrived, at)
-        if self._language(arrived, end) == "en":
+        if self._language(arrived, at, end) == "en":
             return self._english(arrived, at, opens_line)
         self._chinese_until = end
         return self._chinese(arrived, at)
@@ -173,18 +173,18 @@ class PlainReader:
             mark = ""  # no line ends there: a Chinese character follows
         return last.end, said, mark if arrived.char(last.end).isspace() else f"{mark} "
 
-    def _language(self, arrived: Arrived, end: int) -> str:
-        """Of what ends there and does not say itself: see above."""
-        if HAN.match(arrived.spaced(end)):
+    def _language(self, arrived: Arrived, at: int, end: int) -> str:
+        """Of what stands there and does not say itself: see above."""
+        if HAN.search(arrived.text, at, end) or told(arrived.spaced(end)) == "zh":
             return "zh"
         if self._letters:
             return self._letters
-        for at in range(end, end + REACH):
-            character = arrived.char(at)
+        for behind in range(end, end + REACH):
+            character = arrived.char(behind)
+            if language := told(character):
+                return language
             if not character or STOP.match(character):
                 break
-            if character.isalpha():
-                return "zh" if HAN.match(character) else "en"
         return self._latest
 
     def _note(self, arrived: Arrived, start: int, end: int, marks: str) -> None:
@@ -196,6 +196,8 @@ class PlainReader:
         elif start >= self._chinese_until and re.search("[A-Za-z]", text):
             self._letters = self._latest = "en"
         self._previous = text if WORD.fullmatch(text) and not stops else ""
+        if any(told(mark) for mark in marks):
+            self._letters = self._latest = "zh"
         self._letters = "" if stops else self._letters
         self._opens_line = "\n" in marks
 
@@ -232,6 +234,12 @@ def skip(arrived: Arrived, at: int) -> tuple[int, str]:
     return at, marks
 
 
+def told(character: str) -> str:
+    """The language that a character is of: "zh", "en" for any other letter, or ""."""
+    found = LANGUAGE.match(character)
+    return "" if found is None else found.lastgroup or "en"
+
+
 def is_word(arrived: Arrived, at: int) -> bool:
     """Whether a word stands there, and not part of something else: MP3, example.com, U.S., C++."""
     word = arrived.word(at)
@@ -251,9 +259,12 @@ def number_end(arrived: Arrived, at: int) -> int:
     end = max(at + 1, arrived.run_end(at))
     for _ in range(3):
         counts = arrived.text[end - 1].isdecimal() or arrived.text[end - 1] in "$¥€£)"
-        if not counts or arrived.char(end) != " " or not arrived.char(end + 1).isalnum() or arrived.is_han(end + 1):
+        if not counts or arrived.char(end) != " ":
             break
-        end = arrived.run_end(end + 1)
+        behind = arrived.run_end(end + 1)
+        if not chinese.BEHIND_SPACE.match(arrived.text, end + 1, behind):
+            break
+        end = behind
     return end
 
 
