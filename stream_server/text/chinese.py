@@ -215,7 +215,7 @@ BEHIND_SPACE = re.compile(rf"\d|(?:{UNIT}|[aApP]\.?[mM]){END}|[%‰]")  # a numb
 CODE_BEFORE = re.compile(
     r"(?:码|电话|热线|手机|[账帐型编尾单证票房车卡代批序]号|QQ)(?:是|为|：|:|\s){0,3}$|0\d{2,3}[)）]\s?$"
 )
-COUNTED_BEFORE = re.compile(r"\d ?(?:[%‰]|[\u4e00-\u9fff]{1,2}|°?[A-Za-z℃℉°²³]{1,4})?$")
+COUNTED_BEFORE = re.compile(r"\d(?: ?(?:[%‰]|[\u4e00-\u9fff]{1,2}|°?[A-Za-z℃℉°²³]{1,4}))?$")
 
 SHAPES: list[tuple[re.Pattern[str], Reading]] = [
     (re.compile(pattern), reading)

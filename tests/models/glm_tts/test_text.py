@@ -39,6 +39,7 @@ CHINESE = [
     ("今天-3度", "今天负三度。"),
     ("温度（-3）", "温度负三。"),
     ("10-3=7", "ten to three equals seven."),  # nothing says that this is Chinese
+    ("今天14:30 -3℃", "今天十四点三十分负三摄氏度。"),
     ("答案是10-3=7", "答案是十减三等于七。"),
     ("2×3=6，1+1=2", "二乘三等于六，一加一等于二。"),
     ("No.1和№5", "第一和第五。"),
@@ -115,6 +116,7 @@ ENGLISH = [
     ("a 5 km run at 60 km/h", "a five kilometers run at sixty kilometers per hour."),
     ("3-5 days", "three to five days."),
     ("Call 555-123-4567 now", "call five five five one two three four five six seven now."),
+    ("Call 010-12345678 now", "call zero one zero one two three four five six seven eight now."),
     ("mail test@example.com now", "mail test at example dot com now."),
     ("see https://www.example.com/a", "see example dot com slash a."),
     ("Don't worry! We're there—just wait…", "don't worry. we're there just wait."),
