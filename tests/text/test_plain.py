@@ -208,3 +208,32 @@ def test_an_entry_waits_for_no_more_than_a_longer_one_may_need() -> None:
     reader = PlainReader(pronunciations=DICTIONARY)
     assert reader.push("你好世") == []
     assert [word.spoken for word in reader.push("间")] == ["<|N|><|I3|>好", "世"]
+
+
+# How long a unit waits: until what stands behind it has begun, or, for what may go on, has ended.
+
+
+@pytest.mark.parametrize(
+    ("typed", "left"),
+    [
+        ("你好", "你"),
+        ("你好，", "你"),
+        ("你好，我", "你 好，"),
+        ("有3", "有"),
+        ("有3个", "有 3"),
+        ("有3 ", "有"),
+        ("有3 k", "有"),
+        ("有3 kg好", "有 3 kg"),
+        ("是2026年", "是 2026"),
+        ("是2026年1", "是 2026 年"),
+        ("Hello wor", "Hello"),
+        ("Hello, world ", "Hello,"),
+        ("I have 3 app", "I have"),
+        ("I have 3 apples a", "I have 3 apples"),
+        ("用<|J|>", "用"),
+        ("用<|J|><|IANG3|>好", "用 <|J|><|IANG3|>"),
+    ],
+)
+def test_a_unit_waits_for_no_more_than_it_needs(typed: str, left: str) -> None:
+    reader = PlainReader()
+    assert " ".join(word.source for character in typed for word in reader.push(character)) == left
