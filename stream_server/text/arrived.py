@@ -31,7 +31,7 @@ OPERATORS = "+=<>×÷^&/±≤≥≠≈"  # said between two things alone; markup
 DIGITS = "0123456789"
 ELSEWHERE = re.compile(rf"[{CHINESE}{WIDE_MARKS}]|<(?=\|)")
 OTHER_DIGIT = re.compile(r"[^\D0-9]")
-PRICE = re.compile(r"\d ?[元块角分里米克斤吨升度]?$")  # 5元/斤, and not 和/或
+PRICE = re.compile(r"\d ?(?:[元块角分里米克斤吨升度]|[A-Za-z]{1,3})?$")  # 5元/斤, and not 和/或
 HALF_WIDTH = {0xFEE0 + code: chr(code) for code in range(0x21, 0x7F) if chr(0xFEE0 + code) not in WIDE_MARKS}
 HALF_WIDTH |= {ord("￥"): "¥", ord("￡"): "£", ord("−"): "-", ord("﹣"): "-", ord("〜"): "~", ord("µ"): "μ"}
 
@@ -151,10 +151,10 @@ class Arrived:
     def _operates(self, at: int) -> bool:
         character = self.text[at]
         if character == "/":
-            return self.is_han(at + 1) and PRICE.search(self.text[max(0, at - 4) : at]) is not None
-        if character in "+±≤≥≈" and self._number_at(at + 1):
-            return True
-        after = self.spaced(at + 1)
+            return self.is_han(at + 1) and PRICE.search(self.text[max(0, at - 5) : at]) is not None
+        if character in "+±≤≥≈<>" and self._number_at(at + 1):
+            return self.char(at - 1) not in ("-", "=")  # no arrow
+        after = self.spaced(at + 1 + (character in "<>" and self.char(at + 1) == "="))
         return self.spaced(at - 1, -1).isalnum() and (after.isalnum() or after == "-")
 
     def _number_at(self, at: int) -> bool:

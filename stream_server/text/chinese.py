@@ -200,7 +200,7 @@ def dash(match: re.Match[str]) -> str:
 
 def plus(match: re.Match[str]) -> str:
     before = match.string[max(0, match.start() - BEFORE) : match.start()]
-    return "加" if before.rstrip()[-1:].isalnum() else "正"
+    return "加" if COUNTED_BEFORE.search(before) or re.search(r"[A-Za-z²³)] ?$", before) else "正"
 
 
 def any_of(words: dict[str, str] | set[str]) -> str:
@@ -213,7 +213,7 @@ END = r"(?![A-Za-z\d])"
 WORD = rf"{LETTER}+"
 BEHIND_SPACE = re.compile(rf"\d|(?:{UNIT}|[aApP]\.?[mM]){END}|[%‰]")  # a number goes on with it
 CODE_BEFORE = re.compile(
-    r"(?:码|电话|热线|手机|[账帐型编尾单证票房车卡代批序]号|QQ)(?:是|为|：|:|\s){0,3}$|0\d{2,3}[)）]\s?$"
+    r"(?:码|电话|热线|手机|[账帐型编尾单证票房车卡代批序Q]号|QQ)(?:是|为|：|:|\s){0,3}$|0\d{2,3}[)）]\s?$"
 )
 COUNTED_BEFORE = re.compile(r"\d(?: ?(?:[%‰]|[\u4e00-\u9fff]{1,2}|°?[A-Za-z℃℉°²³]{1,4}))?$")
 
@@ -252,6 +252,7 @@ SHAPES: list[tuple[re.Pattern[str], Reading]] = [
         (r"(?<=\d)[xX](?=\d)", lambda m: "乘"),
         (rf"([-–~])(?=\.?\d|[$¥€£])(?P<equals>(?={N}=))?", dash),
         (r"\+(?=\.?\d)", plus),
+        (r"[<>]=", lambda m: SYMBOLS["≤" if m.group() == "<=" else "≥"]),
         (r"[Nn][Oo]\.(\d+)", lambda m: f"第{cardinal(m[1])}"),
         (r"[cC]\+\+", lambda m: m.group()[0] + "加加"),
         (r"(?:[A-Za-z]\.){2,}|(?:[A-Za-z]\.)+[A-Za-z](?![A-Za-z])", lambda m: m.group().replace(".", "")),

@@ -34,9 +34,10 @@ REACH = 24  # characters looked at behind a number for the language it is in
 KEPT = chinese.BEFORE  # characters of what has been read
 PAUSES = "。！？；：，、…—–.!?;:,/~\n"  # what is kept of what stands behind a unit
 MARK = re.compile(r"[。！？；：，、…!?;:,\n]|\.(?=\s|$)")
+PAIRS = ("++", ":/", "<=", ">=")  # or with these
 LETTERS_AND_NUMBER = re.compile(r"[A-Za-z]+\d+")  # MP3: the letters as they stand
 STOP = re.compile(r"[。！？…!?\n]|\.(?=\s|$)")  # that a sentence ends at
-GLUE = "@._/:+#&=%$^°"  # a word goes on behind these as something else
+GLUE = "@._/:+#&=<>%$^°"  # a word goes on behind these as something else
 ENOUGH = (6, 15, 30)  # units after which a mark ends the first segment, the second, all others
 LONGEST = (30, 45, 60)  # units at which they end without one
 LATIN_SHARE, BYTE_SHARE = 1.5, 0.25  # units that a word counts for at least, and each of its bytes
@@ -251,7 +252,7 @@ def is_word(arrived: Arrived, at: int) -> bool:
     if arrived.text[end].isalnum():
         return arrived.is_han(end)
     after = arrived.char(end + 1) if arrived.text[end] in GLUE else ""
-    return not (after.isalnum() and not HAN.match(after)) and arrived.text[end] + after not in ("++", ":/")
+    return not (after.isalnum() and not HAN.match(after)) and arrived.text[end] + after not in PAIRS
 
 
 def number_end(arrived: Arrived, at: int) -> int:
