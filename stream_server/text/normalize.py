@@ -245,7 +245,7 @@ SHAPES: list[Shape] = [
         (rf"(?P<number>{NUMBER}){MONEY}(?P<magnitude>)", money),
         (rf"{MONEY}(?P<low>{NUMBER})[-–](?:[{''.join(CURRENCIES)}])?(?P<number>{NUMBER})"
          r"(?P<magnitude>bn|mn|tn|[kKmMbB])?", money_range),
-        (r"(\d{4})-(\d\d?)-(\d\d?)(?:T(\d\d:\d\d(?::\d\d)?)(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?", iso_date),
+        (r"(\d{4})[-/](\d\d?)[-/](\d\d?)(?:T(\d\d:\d\d(?::\d\d)?)(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?", iso_date),
         (r"(\d\d?)/(\d\d?)/(\d{4}|\d\d)", slashed_date),
         (r"(?P<hour>[01]?\d|2[0-4]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?:\.\d+)?"
          r" ?(?:(?P<meridiem>[aApP])\.?[mM])?", clock),

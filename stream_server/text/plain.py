@@ -34,6 +34,7 @@ REACH = 24  # characters looked at behind a number for the language it is in
 KEPT = chinese.BEFORE  # characters of what has been read
 PAUSES = "。！？；：，、…—–.!?;:,/~\n"  # what is kept of what stands behind a unit
 MARK = re.compile(r"[。！？；：，、…!?;:,\n]|\.(?=\s|$)")
+INITIALS = re.compile(r"(?:[A-Za-z]\.)+[A-Za-z]?[.,;:!?)]*")  # U.S., e.g.: of words, whatever stands around
 PAIRS = ("++", ":/", "<=", ">=")  # or with these
 LETTERS_AND_NUMBER = re.compile(r"[A-Za-z]+\d+")  # MP3: the letters as they stand
 STOP = re.compile(r"[。！？…!?\n]|\.(?=\s|$)")  # that a sentence ends at
@@ -129,7 +130,7 @@ class PlainReader:
         if is_word(arrived, at):
             return self._english(arrived, at, opens_line)
         end = number_end(arrived, at)
-        if self._language(arrived, at, end) == "en":
+        if INITIALS.fullmatch(arrived.text, at, end) or self._language(arrived, at, end) == "en":
             return self._english(arrived, at, opens_line)
         self._chinese_until = end
         return self._chinese(arrived, at)

@@ -113,6 +113,7 @@ ENGLISH = [
     ("It was -3 degrees.", "it was minus three degrees."),
     ("30% of it, about 1/2", "thirty percent of it, about one half."),
     ("on May 5, 2026 we met", "on may fifth twenty twenty six we met."),
+    ("on 2026/11/23 at 5‰", "on november twenty third twenty twenty six at five per mille."),
     ("on 2024-01-05", "on january fifth twenty twenty four."),
     ("at 10:30 a.m. we left", "at ten thirty a m we left."),
     ("Dr. Smith paid $3.50, didn't he?", "doctor smith paid three dollars and fifty cents, didn't he?"),
@@ -149,6 +150,7 @@ MIXED = [
     ("it is 30℃ now", "it is thirty degrees celsius now."),
     ("15 minutes后见", "fifteen minutes后见。"),
     ("明天9:30 meeting，room 307", "明天九点三十分meeting，room three hundred seven。"),
+    ("在U.S.的人，e.g. 他", "在u s的人，for example他。"),
     ("我见到Dr. Smith了", "我见到doctor smith了。"),
 ]
 
