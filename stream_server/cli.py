@@ -172,6 +172,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     from stream_server.engine.process import ProcessEngine
     from stream_server.protocols.voices import VoiceBook
     from stream_server.studio.opened import opened
+    from stream_server.text.dictionary import server_dictionary
     from stream_server.transports.guard import Guard
     from stream_server.transports.house import House
     from stream_server.transports.server import make_server
@@ -198,6 +199,7 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
             guard=Guard(settings.keys, settings.origins, settings.insecure),
             maker=maker,
             guests=guests,
+            pronunciations=server_dictionary(settings.pronunciations, engine.spec.reader, engine.spec.phones),
         )
         if settings.wyoming_port:
             await stack.enter_async_context(listening(house, settings.wyoming_host, settings.wyoming_port))

@@ -53,6 +53,7 @@ class ServerConfig(BaseSettings):
     # Voices by other names.
     voices: dict[str, str] = Field(default_factory=dict)  # a client's name → the model's
     unknown_voice: Literal["error", "default"] = "error"
+    pronunciations: Path | None = None  # a table of what is written and how it is said: .json, .toml or .jsonl
     limits: CheckedLimits = Field(default_factory=CheckedLimits)
 
 

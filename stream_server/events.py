@@ -5,6 +5,7 @@ since the context's first sample, at the context's sample rate.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stream_server.audio.format import AudioFormat
@@ -37,6 +38,7 @@ class Settings:
     use_cache: bool = True
     paced: bool = True  # spoken as it is played; else as fast as it is taken
     reference: Recording | None = None  # whose voice it is to have, in the place of `voice`
+    pronunciations: Mapping[str, str] = field(default_factory=dict)  # what is written → how it is said
 
 
 # Commands.  Every one belongs to a context, named by the listener.

@@ -25,6 +25,8 @@ class Limits:
     # Text.
     segment_chars: int = 400  # a sentence longer than this is cut at the best place before
     uncached: bool = False  # may a context do without the KV cache?  It slows everybody: for a server of one's own
+    pronunciations: int = 500  # of a listener's own, for one context
+    pronunciation_chars: int = 100  # of what is written, and of how it is said
     # The whole server: past these it is overloaded.
     connections: int = 256
     streams: int | None = None  # contexts served at once, whatever comes of it; None: as many as this machine can

@@ -71,7 +71,9 @@ class Session:
         self._wake = wake
         self._controls = controls_of(settings, engine.spec)
         self._encoder = make_encoder(settings.format, self._controls.sample_rate)
-        self._reader = make_reader(engine.spec.reader, engine.spec.phones, limits.segment_chars)
+        self._reader = make_reader(
+            engine.spec.reader, engine.spec.phones, limits.segment_chars, settings.pronunciations
+        )
         self._text: list[str] = []
         self._text_length = 0
         self._sentences: deque[list[Word]] = deque()  # of words not yet submitted; the last may still grow

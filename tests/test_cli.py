@@ -60,12 +60,13 @@ def test_settings_come_from_file_environment_and_flags_in_that_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "server.toml"
-    file.write_text("port = 1\nslots = 2\nthreads = 3\n[limits]\nqueue = 7\nlead_s = 1.0\n")
+    file.write_text("port = 1\nslots = 2\nthreads = 3\npronunciations = 'a.json'\n[limits]\nqueue = 7\nlead_s = 1.0\n")
     monkeypatch.setenv("STREAM_SERVER_SLOTS", "20")
     monkeypatch.setenv("STREAM_SERVER_LIMITS__LEAD_S", "3.5")
     config = load_config(file, port=99, host=None)
     assert (config.port, config.slots, config.threads, config.host) == (99, 20, 3, "127.0.0.1")
     assert (config.limits.queue, config.limits.lead_s) == (7, 3.5)
+    assert config.pronunciations == Path("a.json")
 
 
 @pytest.mark.parametrize(("text", "port"), [("", 10_200), ("wyoming_port = 7", 7), ('wyoming_port = "off"', None)])

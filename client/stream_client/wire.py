@@ -33,6 +33,7 @@ class Settings(TypedDict, total=False):
     top_k: int
     use_cache: bool
     paced: bool  # spoken as it is played (the default), or as fast as it is taken
+    pronunciations: dict[str, str]  # what is written → how it is said
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class ModelSpec:
     token_rate: float  # decode steps per second of speech at speed 1
     max_tokens: int  # of one sequence
     text_streaming: bool  # may words arrive while a sequence is being decoded?
-    phones: tuple[str, ...] = ()  # what an inline pronunciation may use
+    phones: tuple[str, ...] = ()  # what a pronunciation may use, inline or in a dictionary
     speeds: bool = True  # may it be asked to speak faster or slower?
     reader: str = "words"  # what makes sequences of its text: English words, or "plain" units that it reads itself
     cloning: bool = False  # can it be given voices?

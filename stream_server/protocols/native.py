@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import ModelSpec
@@ -67,6 +68,13 @@ _EVENT_TYPES = {
 }
 
 
+def texts(found: dict[str, Any]) -> dict[str, str]:
+    """Checked here and not by pydantic, whose complaint would name the entry: somebody's text."""
+    if not all(isinstance(said, str) for said in found.values()):
+        raise PydanticCustomError("texts", "must be a table of text to text")
+    return found
+
+
 class _Named(Message):
     context: Annotated[str, StringConstraints(min_length=1)]
 
@@ -85,6 +93,7 @@ class _Start(_Named):
     use_cache: bool = Settings.use_cache
     paced: bool = Settings.paced
     reference: Reference | None = None
+    pronunciations: Annotated[dict[str, Any], AfterValidator(texts)] = Field(default_factory=dict)
 
     def command(self) -> Command:
         plain = self.model_dump(exclude={"type", "context", "format", "output_rate", "bit_rate", "reference"})

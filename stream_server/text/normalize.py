@@ -245,12 +245,13 @@ SHAPES: list[Shape] = [
         (rf"(?P<number>{NUMBER}){MONEY}(?P<magnitude>)", money),
         (rf"{MONEY}(?P<low>{NUMBER})[-–](?:[{''.join(CURRENCIES)}])?(?P<number>{NUMBER})"
          r"(?P<magnitude>bn|mn|tn|[kKmMbB])?", money_range),
-        (r"(\d{4})-(\d\d?)-(\d\d?)(?:T(\d\d:\d\d(?::\d\d)?)(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?", iso_date),
+        (r"(\d{4})[-/](\d\d?)[-/](\d\d?)(?:T(\d\d:\d\d(?::\d\d)?)(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?", iso_date),
         (r"(\d\d?)/(\d\d?)/(\d{4}|\d\d)", slashed_date),
         (r"(?P<hour>[01]?\d|2[0-4]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?:\.\d+)?"
          r" ?(?:(?P<meridiem>[aApP])\.?[mM])?", clock),
         (r"(?P<hour>1[0-2]|0?[1-9])(?P<minute>)(?P<second>) ?(?P<meridiem>[aApP])\.?[mM]", clock),
-        (r"\d{3}-\d\d(?!00)\d\d|\+?(?:1-)?\(?\d{3}\)?[-.]\d{3}[-.]\d{4}|\d+(?:-\d+){2,}", dashed_digits),
+        (r"\d{3}-\d\d(?!00)\d\d|0\d{1,4}-\d{5,8}|\+?(?:1-)?\(?\d{3}\)?[-.]\d{3}[-.]\d{4}|\d+(?:-\d+){2,}",
+         dashed_digits),
         (rf"({NUMBER})[-–]({NUMBER})", number_range),
         (rf"(?P<low>{NUMBER})[-–](?P<number>{NUMBER}) ?(?P<unit>{ANY_UNIT})", quantity_range),
         (r"(\d+) +(\d+)/(\d+)", mixed_number),

@@ -1,5 +1,6 @@
 """Which reader a model's text goes through."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from stream_server.text.plain import PlainReader
@@ -17,6 +18,10 @@ class Reader(Protocol):
         ...
 
 
-def make_reader(kind: str, phones: tuple[str, ...], segment_chars: int = 400) -> Reader:
-    """kind: "words" or "plain", as a model's spec says."""
-    return PlainReader() if kind == "plain" else TextReader(frozenset(phones), segment_chars)
+def make_reader(
+    kind: str, phones: tuple[str, ...], segment_chars: int = 400, pronunciations: Mapping[str, str] | None = None
+) -> Reader:
+    """kind: "words" or "plain", as a model's spec says; `pronunciations` as `dictionary.checked` gives them."""
+    if kind == "plain":
+        return PlainReader(frozenset(phones), pronunciations)
+    return TextReader(frozenset(phones), segment_chars, pronunciations)

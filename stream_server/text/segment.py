@@ -10,13 +10,14 @@ Knows nothing of voices, but for the set of phones that may be written inline; n
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from stream_server.text import pronunciation
 from stream_server.text.fold import fold
 from stream_server.text.lookahead import NEWLINES, Incomplete, Lookahead
 from stream_server.text.normalize import speak
-from stream_server.text.phrase import next_phrase
+from stream_server.text.phrase import Phrase, next_phrase
 from stream_server.text.token import pause_of
 from stream_server.text.word import SENTENCE_END, Word
 
@@ -42,13 +43,21 @@ class Sentence:
 class TextReader:
     """One context's text on its way to words; `phones` are those that may be written inline.
 
+    `pronunciations` are words in lower case, without their marks, and the phones that they are said in.
+
     An inline phone that is not among them raises InvalidPronunciation, out of `push` or `flush`.  The reader lives on:
     the words before the group and the text behind it come with the next call.
     """
 
-    def __init__(self, phones: frozenset[str] = frozenset(), max_segment_chars: int = 400) -> None:
+    def __init__(
+        self,
+        phones: frozenset[str] = frozenset(),
+        max_segment_chars: int = 400,
+        pronunciations: Mapping[str, str] | None = None,
+    ) -> None:
         self._phones = phones
         self._max_segment_chars = max_segment_chars
+        self._pronunciations = pronunciations or {}
         self._text = ""  # not yet read
         self._offset = 0  # characters read before it
         self._at = 0  # read of it, within a call
@@ -104,7 +113,9 @@ class TextReader:
         return self._late_mark(".") if ends else []
 
     def _phrase(self, ahead: Lookahead) -> list[Word]:
-        phrase = next_phrase(ahead, self._sentence.previous)
+        body = ahead.head.body
+        phones = self._listed(body)
+        phrase = Phrase(1, speak(body), ahead.head.mark) if phones else next_phrase(ahead, self._sentence.previous)
         head, last = ahead.head, ahead.token(phrase.count - 1) or ahead.head
         words = self._late_mark(",") if "(" in head.lead else []
         start, self._at = self._offset + head.start, last.end
@@ -114,8 +125,13 @@ class TextReader:
         self._opens_line = False
         source = self._text[head.start : last.end]
         pause = phrase.mark or ("." if last.closes_line else "")
-        word = Word(source, start, start + len(source), phrase.spoken, pause)
+        word = Word(source, start, start + len(source), phrase.spoken, pause, phones)
         return words + self._leave(word, last.body)
+
+    def _listed(self, body: str) -> tuple[str, ...]:
+        """The phones that the dictionary has for a word; none where it has not got it."""
+        said = self._pronunciations.get(body.lower(), "")
+        return pronunciation.with_stress(said.lower().split(), self._phones)
 
     # Inline pronunciation
 

@@ -65,6 +65,10 @@ COMMANDS: list[tuple[str, Command]] = [
         '{"type":"start","context":"a","format":"mp3","output_rate":22050,"bit_rate":32000}',
         Start("a", Settings(format=AudioFormat("mp3", 22_050, 32_000))),
     ),
+    (
+        '{"type":"start","context":"a","pronunciations":{"tomato":"t ax0 m aa1 t ow0"}}',
+        Start("a", Settings(pronunciations={"tomato": "t ax0 m aa1 t ow0"})),
+    ),
     ('{"type":"text","context":"a","text":"Hello "}', PushText("a", "Hello ")),
     ('{"type":"text","context":"ä\\u00e4","text":"\\ud83d\\ude00"}', PushText("ää", "😀")),
     ('{"type":"flush","context":"a"}', Flush("a")),
@@ -249,6 +253,7 @@ def test_the_limits_are_the_operator_s() -> None:
     [
         json.dumps({"type": "text", "context": "a", "text": "x", f"{SECRET} and more": 1}),
         json.dumps({"type": SECRET, "context": "a"}),
+        of_start(pronunciations={SECRET: 1}),
         json.dumps({"type": "text", "context": [SECRET], "text": SECRET}),
         json.dumps({"type": "text", "context": "a", "text": [SECRET]}),
         json.dumps({"type": "text", "context": SECRET * 10, "text": SECRET}),

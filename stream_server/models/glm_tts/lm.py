@@ -79,12 +79,13 @@ class SpeechLM:
 def lengths(prompt: int, text: int, positions: int) -> tuple[int, int]:
     """Fewest and most codes for so many ids of text, after a prompt of so many ids, the text's among them.
 
-    TextTooLong where a row of so many positions cannot hold the most.
+    The most is what a row of so many positions holds, where that is less; TextTooLong where the fewest are too many.
     """
-    least, most = int(LEAST * text), int(MOST * text)
-    if prompt + most > positions:
+    least = int(LEAST * text)
+    most = min(int(MOST * text), positions - prompt)
+    if most < least:
         raise TextTooLong(
-            f"text: {text} ids of it after {prompt - text} others may come to {most} codes, more than a sequence holds",
+            f"text: {text} ids of it after {prompt - text} others come to {least} codes, more than a sequence holds",
             field="text",
             limit=positions,
         )

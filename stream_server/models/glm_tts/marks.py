@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from stream_server.text.plain import HAN, PlainReader
+from stream_server.text.arrived import CHINESE
+from stream_server.text.plain import PlainReader
 from stream_server.text.word import Word
 
 USUAL = 5.0  # codes a syllable
@@ -19,10 +20,10 @@ FASTEST, SLOWEST = 3.0, 10.0  # that a recording is believed
 PAUSES = {1.0: ",，、;；:：—-", 1.5: ".。?？!！…\n"}  # syllables: marks that are heard as so long a pause
 SPELLED = 4  # letters at most of a word in capitals that is spelled out
 LETTERS_A_SYLLABLE = 3  # where no vowel is known
-LETTER = rf"[^\W\d_{HAN}]"
+LETTER = rf"[^\W\d_{CHINESE}]"
 SOUNDS = re.compile(
     r"<\|[A-Z]+(?P<tone>[1-5]?)\|>|(?P<silent>[ぁぃぅぇぉゃゅょァィゥェォャュョー])"
-    rf"|(?P<one>[{HAN}]|\d)|(?P<word>{LETTER}+(?:['’]{LETTER}+)*)"
+    rf"|(?P<one>[{CHINESE}]|\d)|(?P<word>{LETTER}+(?:['’]{LETTER}+)*)"
 )
 VOWELS = re.compile(r"[aeiouyàáâãäåèéêëìíîïòóôõöøùúûüýαεηιουωаеёиоуыэюя]+")
 MUTE = re.compile(r"[^aeiouyl]es?$")  # "make", "makes"; not "table"

@@ -53,7 +53,7 @@ OTHER_SEED = 0x5EED  # for what is drawn beside codes
 
 @dataclass(frozen=True)
 class Segment:
-    """A prompt: the segment's ids, and its units for the marks."""
+    """A prompt: the segment's ids, and how much has been said at the end of each unit of text, for the marks."""
 
     ids: tuple[int, ...]
     units: Units
@@ -110,6 +110,7 @@ class GLMTTS:
             text_streaming=False,
             reader="plain",
             cloning=True,
+            phones=tokenizer.phonemes,
         )
 
     def add_voice(self, name: str, voice: Voice) -> None:

@@ -43,6 +43,11 @@ class TextTokenizer:
         """Ids are below it."""
         return self._coder.n_vocab
 
+    @property
+    def phonemes(self) -> tuple[str, ...]:
+        """The names that may be written in a text: IANG3 for `<|IANG3|>`."""
+        return tuple(sorted(name[2:-2] for name in self._phonemes))
+
     def encode(self, text: str) -> list[int]:
         return self._coder.encode(text, allowed_special=self._phonemes, disallowed_special=())
 

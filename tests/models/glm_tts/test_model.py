@@ -13,12 +13,16 @@ from typer.testing import CliRunner
 from stream_server.cli import app
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AbortSequence, AddSequence, Controls, ExtendSequence, Finished, Frame, Tick
-from stream_server.errors import ConfigError
+from stream_server.errors import ConfigError, InvalidPronunciation
+from stream_server.limits import Limits
 from stream_server.models import registry
-from stream_server.models.glm_tts.model import GLMTTS
+from stream_server.models.glm_tts.lm import lengths
+from stream_server.models.glm_tts.model import GLMTTS, POSITIONS
 from stream_server.models.glm_tts.tokenizer import read_tokenizer
 from stream_server.models.interface import SpeechModel
 from stream_server.offline import NO_LIMIT, read_words, run_to_end, sentences, synthesise
+from stream_server.text.dictionary import checked
+from stream_server.text.reader import make_reader
 from tests.models.glm_tts.make_checkpoint import make_checkpoint
 
 pytestmark = pytest.mark.skipif(any(find_spec(name) is None for name in ("tiktoken",)), reason="needs the extra glm")
@@ -189,3 +193,25 @@ def test_a_checkpoint_is_converted_and_says_the_same(folder: Path, tmp_path: Pat
     assert said[0] == said[1] and len(said[0]) > 48_000
     narrow = CliRunner().invoke(app, ["convert", str(release), str(tmp_path / "n"), "--llm", "int8"])
     assert narrow.exit_code != 0 and "bf16" in narrow.output
+
+
+def test_phonemes_reach_the_language_model_as_the_tokens_they_are(model: SpeechModel) -> None:
+    assert model.spec.phones == ("A1", "B", "IANG3", "ZH")
+    entries = checked({"重庆": "<|ZH|><|A1|>庆"}, model.spec.reader, model.spec.phones, Limits())
+    reader = make_reader(model.spec.reader, model.spec.phones, pronunciations=entries)
+    words = reader.push("<|B|><|IANG3|>在重庆") + reader.flush()
+    ids = model.prompt(words, final=True).ids
+    assert ids == (259, 258, *"在".encode(), 257, 256, *"庆。".encode())
+    with pytest.raises(InvalidPronunciation):
+        reader.push("<|IANG2|>好")
+
+
+@pytest.mark.parametrize(
+    "unit", ["字", "word ", "internationalisation ", "<|B|><|IANG3|>", "9", "𠀀", "2026-11-23 ", "é"]
+)
+def test_no_segment_is_more_than_a_row_holds(model: SpeechModel, unit: str) -> None:
+    """Behind the longest reference, and even where every byte is a token."""
+    core = EngineCore(model, 1)
+    for words in sentences(read_words(core, unit * 500)):
+        ids = len(model.prompt(words, final=True).ids)
+        lengths(750 + 200 + ids, ids, POSITIONS)
