@@ -125,6 +125,10 @@ class GLMTTS:
         self.voices.pop(name, None)
         self.vocoder.voices.remove(name)
 
+    def forget(self, slot: int, state: GLMState, vocoder_state: "VocoderState") -> None:
+        state.rows.pop(slot, None)
+        self.vocoder.flow.forget(slot, vocoder_state.flow)
+
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
         return Segment(tuple(self.tokenizer.encode(written(words))), len(words))
 
