@@ -199,3 +199,6 @@ class CloningModel(FakeModel):
 
     def drop_voice(self, name: str) -> None:
         self.heard.heard.pop(name, None)
+
+    def forget(self, slot: int, state: dict[int, FakeRow], vocoder_state: list[FakeVoice]) -> None:
+        del state[slot], self.heard.raised[slot]

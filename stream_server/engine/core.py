@@ -188,6 +188,8 @@ class EngineCore:
     def finish(self, sequence: Sequence, reason: str, message: str = "") -> None:
         if sequence.status is Status.FINISHED:
             return
+        if sequence.slot is not None:
+            self.runner.forget(sequence)
         self.scheduler.release(sequence)
         sequence.stamp(finished=self.clock())
         self.finished.append(Finished(sequence.id, reason, sequence.stats, message))

@@ -14,7 +14,7 @@ from torch import Tensor
 from stream_server.engine.messages import WordStart
 from stream_server.engine.scheduler import Reading, StepPlan, Vocode
 from stream_server.engine.sequence import Sequence
-from stream_server.models.interface import SpeechModel, Step
+from stream_server.models.interface import SpeechModel, Step, TakesVoices
 
 
 @dataclass
@@ -92,6 +92,11 @@ class Runner:
     def extend(self, reading: Reading) -> TokenResult:
         prompt = self.model.prompt(reading.words, reading.final)
         return TokenResult(starved=self.model.extend(slot(reading.sequence), prompt, self.state))
+
+    def forget(self, sequence: Sequence) -> None:
+        """It is over, and has its slot still."""
+        if isinstance(self.model, TakesVoices):
+            self.model.forget(slot(sequence), self.state, self.vocoder_state)
 
     def set_speed(self, sequence: Sequence, speed: float) -> None:
         self.model.vocoder.set_speed(slot(sequence), speed, self.vocoder_state)

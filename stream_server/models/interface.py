@@ -93,3 +93,7 @@ class TakesVoices(Protocol):
     def drop_voice(self, name: str) -> None:
         """No row is begun in it any more; those that were are not disturbed.  What is not there is no error."""
         ...
+
+    def forget(self, slot: int, state: Any, vocoder_state: Any) -> None:
+        """The slot's sequence is over: what it held of its voice is let go of."""
+        ...

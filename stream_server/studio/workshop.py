@@ -36,6 +36,7 @@ class Workshop:
         self._turn = asyncio.Lock()
         self._inside = 0  # recordings that wait or are worked at
         self._rest: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:

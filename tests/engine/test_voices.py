@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream_server.engine.core import EngineCore
-from stream_server.engine.messages import AddSequence, AddVoice, Controls, Finished, RemoveVoice, Tick
+from stream_server.engine.messages import AbortSequence, AddSequence, AddVoice, Controls, Finished, RemoveVoice, Tick
 from stream_server.errors import BrokenVoice, CannotClone
 from stream_server.voices.stored import About, StoredVoice
 from tests.fakes import CloningModel, FakeModel, expected_sound, words
@@ -88,3 +88,16 @@ def test_a_model_with_voices_of_its_own_alone_says_so(command: AddVoice | Remove
     core.put(command)
     [tick] = run(core)
     assert isinstance(tick.voices[0].error, CannotClone) and core.spec.voices == ("one", "two")
+
+
+def test_nothing_of_a_voice_stays_with_whoever_has_ended() -> None:
+    model = CloningModel()
+    core = EngineCore(model, 2)
+    core.put(AddVoice(7, voice("~1"), listed=False))
+    for id in (1, 2):
+        core.put(asks(id, "~1"))
+    core.step()
+    core.put(AbortSequence(2))
+    assert len(model.heard.raised) == 2
+    run(core)
+    assert not model.heard.raised and not core.runner.state

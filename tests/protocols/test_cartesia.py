@@ -1,6 +1,7 @@
 """Cartesia's messages both ways, literally."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -187,3 +188,11 @@ def test_a_post_may_ask_for_a_file_and_its_lines_are_events() -> None:
     assert written.startswith(b"event: chunk\ndata: {") and written.endswith(b"}\n\n")
     with pytest.raises(ClientError):
         read_request(b"{")
+
+
+def test_a_voice_that_came_while_it_was_connected_is_taken() -> None:
+    specs = [SPEC]
+    dialect = Cartesia(VoiceBook(), lambda: specs[-1], Limits())
+    specs.append(replace(SPEC, voices=("kathleen", "ann")))
+    [start, *_] = dialect.receive(say(text="Hello.", voice={"mode": "id", "id": "ann"}))
+    assert isinstance(start, Start) and start.settings.voice == "ann"

@@ -1,17 +1,19 @@
 """Wyoming's bytes, literally and both ways."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from wyoming.event import Event as WireEvent
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping
+from wyoming.tts import Synthesize, SynthesizeVoice
 from wyoming.version import __version__ as WYOMING
 
 from stream_server import __version__
 from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import ModelSpec
-from stream_server.errors import ClientError, InvalidSetting, MessageTooLarge, ProtocolError
+from stream_server.errors import ClientError, InvalidSetting, MessageTooLarge, ProtocolError, UnknownVoice
 from stream_server.events import Audio, Command, Done, End, Event, Failed, Mark, PushText, Settings, Start, Started
 from stream_server.limits import Limits
 from stream_server.protocols.voices import VoiceBook
@@ -225,3 +227,15 @@ def test_ping_is_answered_and_nothing_else_is() -> None:
     [(event)] = Inbox(Limits()).push(conversation.reply(Ping("x").event()))
     assert (event.type, event.data) == ("pong", {"text": "x"})
     assert conversation.reply(WireEvent("synthesize-start")) == b""
+
+
+def test_a_voice_that_came_while_it_was_connected_is_described_and_taken() -> None:
+    specs = [SPEC]
+    conversation = Conversation(lambda: specs[-1], VoiceBook())
+    specs.append(replace(SPEC, voices=("kathleen", "ann")))
+    [(event)] = Inbox(Limits()).push(conversation.reply(Describe().event()))
+    assert [voice.name for voice in Info.from_event(event).tts[0].voices] == ["kathleen", "ann"]
+    start, *_ = conversation.commands(Synthesize("Hello.", SynthesizeVoice("ann")).event())
+    assert isinstance(start, Start) and start.settings.voice == "ann"
+    with pytest.raises(UnknownVoice):
+        conversation.commands(Synthesize("Hello.", SynthesizeVoice("slt")).event())

@@ -21,7 +21,8 @@ from stream_server.models.glm_tts.cloning import SPEECH_TOKENIZER, TOKENIZER, st
 from stream_server.models.glm_tts.convert import Part
 from stream_server.models.glm_tts.flow import Flow, Prompt, flow_table, load_flow
 from stream_server.models.glm_tts.flow_config import read_flow_config
-from stream_server.models.glm_tts.flow_stream import FlowState, FlowStream, FlowVoice
+from stream_server.models.glm_tts.flow_stream import FlowState, FlowStream
+from stream_server.models.glm_tts.flow_voices import FlowVoices
 from stream_server.models.glm_tts.hift import HiFT, hift_table, load_hift
 from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
 from stream_server.models.glm_tts.hift_stream import HiFTState, HiFTStream
@@ -123,7 +124,11 @@ class GLMTTS:
 
     def drop_voice(self, name: str) -> None:
         self.voices.pop(name, None)
-        self.vocoder.voices.pop(name, None)
+        self.vocoder.voices.remove(name)
+
+    def forget(self, slot: int, state: GLMState, vocoder_state: "VocoderState") -> None:
+        state.rows.pop(slot, None)
+        self.vocoder.flow.forget(slot, vocoder_state.flow)
 
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
         return Segment(tuple(self.tokenizer.encode(written(words))), units(words))
@@ -207,10 +212,10 @@ class GLMVocoder:
         self.hift = HiFTStream(hift, TRIM)
         self.pace = Pace()
         self.rate = hift.config.sampling_rate
-        self.voices: dict[str, FlowVoice] = {}
+        self.voices = FlowVoices(self.flow)
 
     def add_voice(self, name: str, voice: Voice) -> None:
-        self.voices[name] = self.flow.voice(Prompt(voice.codes, voice.mel, voice.speaker))
+        self.voices[name] = Prompt(voice.codes, voice.mel, voice.speaker)
 
     def allocate(self, num_slots: int) -> VocoderState:
         hift = self.hift.allocate(num_slots)

@@ -143,6 +143,7 @@ def test_a_cancelled_segment_frees_its_slot_within_a_step(model: SpeechModel) ->
     core.put(AbortSequence(1))
     core.step()
     assert core.load.running == 0
+    assert not core.runner.state.rows and not core.runner.vocoder_state.flow.rows  # nor is its voice kept
     again = spoken(core, {2: Controls("two", seed=2)})[2]
     np.testing.assert_allclose(again, spoken(EngineCore(model, 1), {2: Controls("two", seed=2)})[2], atol=1e-4)
 
