@@ -23,6 +23,7 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 ├── Overloaded                    too many are being served; retryable
 ├── EngineError
 │   ├── SequenceFailed            this text is lost, the engine lives
+│   ├── EngineBusy                contexts are being spoken: what was asked would end them
 │   └── EngineDead                the core is gone; retryable
 ├── BrokenVoice                   a stored voice's file is damaged, or made for another checkpoint
 ├── OpusMissing                   no libopus on this machine
@@ -179,6 +180,12 @@ class EngineDead(EngineError):
     retryable = True
     http_status = 503
     ws_code = 1012
+
+
+class EngineBusy(EngineError):
+    code = "engine_busy"
+    retryable = True
+    http_status = 409
 
 
 class BrokenVoice(StreamServerError):

@@ -106,6 +106,11 @@ class GLMTTS:
         self.voices[name] = voice
         self.vocoder.add_voice(name, voice)
 
+    @property
+    def parts(self) -> dict[str, object]:
+        voices = [self.voices, self.vocoder.voices]
+        return {"voices": voices, "lm": self.lm, "flow": self.vocoder.flow, "vocoder": self.vocoder.hift}
+
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
         return Segment(tuple(self.tokenizer.encode(written(words))), len(words))
 
