@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Protocol
 
@@ -58,7 +59,11 @@ class EngineClient(Protocol):
         ...
 
     restarts: bool  # whether `start` may be called again after a death; after `stop` it always may
-    pid: int | None  # of the engine's own process, while it has one
+
+    @property
+    def pid(self) -> int | None:
+        """Of the engine's own process, while it has one."""
+        ...
 
     def is_running(self) -> bool:
         """Whether it computes, or waits for a processor to compute on, as far as can be told."""
@@ -215,6 +220,7 @@ class Engine:
         self._wanted.clear()
         self.alive = self.recovering = self.loading = False
         self.released, self.memory = True, ModelMemory()
+        self.load = replace(self.load, running=0, waiting=0)
         self._mourn(why)
 
     def _want(self) -> None:
