@@ -124,6 +124,7 @@ def serve(
     threads: Annotated[Optional[int], typer.Option(help="Threads of the engine [1].")] = None,
     device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda [auto].")] = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
+    idle_unload_s: Annotated[Optional[float], typer.Option(help="Unload the model when idle so long [never].")] = None,
     key: Annotated[Optional[list[str]], typer.Option(help="A key that opens the server; repeatable.")] = None,
     origin: Annotated[Optional[list[str]], typer.Option(help="A web page's origin that may speak to it.")] = None,
     insecure: Annotated[Optional[bool], typer.Option("--insecure", help="Serve other machines without keys.")] = None,
@@ -147,6 +148,7 @@ def serve(
             threads=threads,
             device=device,
             engine=engine,
+            idle_unload_s=idle_unload_s,
             keys=tuple(key) if key else None,
             origins=tuple(origin) if origin else None,
             insecure=insecure,
@@ -182,7 +184,8 @@ async def serve_until_stopped(settings: ServerConfig) -> None:
     OpusEncoder(24_000)  # a missing libopus should be known now, not at the first listener
     core = partial(make_serving_core, settings)
     client: EngineClient = ProcessEngine(core) if settings.engine == "process" else InProcessEngine(core)
-    engine = Engine(client, settings.limits.streams, settings.limits.stall_s)
+    limits = settings.limits
+    engine = Engine(client, limits.streams, limits.stall_s, settings.idle_unload_s, limits.load_s, limits.load_queue)
     with console.status("loading the voice …"):
         await asyncio.gather(engine.start(), asyncio.to_thread(load_codecs))
     async with contextlib.AsyncExitStack() as stack:

@@ -43,6 +43,7 @@ class ServerConfig(BaseSettings):
     threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of the decode step; auto: a GPU where torch finds one that works
     engine: Literal["process", "inprocess"] = "process"
+    idle_unload_s: float | None = Field(None, gt=0)  # nobody has spoken for so long: the model is let go of
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # Who may come in.
     keys: tuple[str, ...] = ()  # any of them opens the server; none: no key is asked for

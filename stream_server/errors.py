@@ -26,6 +26,7 @@ StreamServerError                 code, message, field, limit, retryable, http_s
 ├── EngineError
 │   ├── SequenceFailed            this text is lost, the engine lives
 │   ├── MakingFailed              a recording was not made a voice: the process that makes them was lost; retryable
+│   ├── EngineBusy                contexts are being spoken: what was asked would end them
 │   └── EngineDead                the core is gone; retryable
 ├── BrokenVoice                   a stored voice's file is damaged, or made for another checkpoint
 ├── OpusMissing                   no libopus on this machine
@@ -199,6 +200,12 @@ class EngineDead(EngineError):
     retryable = True
     http_status = 503
     ws_code = 1012
+
+
+class EngineBusy(EngineError):
+    code = "engine_busy"
+    retryable = True
+    http_status = 409
 
 
 class BrokenVoice(StreamServerError):

@@ -1,11 +1,14 @@
 """What the server counts and times, for Prometheus.  TTFA and its parts are defined in `events.Timing`."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from stream_server.engine.messages import ModelMemory
 from stream_server.events import Done, Timing
 
 SECONDS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -34,6 +37,25 @@ class Metrics:
             "ttfa_part_seconds", "a part of it", ["part"], registry=self.registry, buckets=SECONDS
         )
 
+        self.loaded = Gauge("model_loaded", "1 where the model is in memory", registry=self.registry)
+        self.weights = Gauge("model_weights_bytes", "tensors of the model", ["part"], registry=self.registry)
+        self.state = Gauge(
+            "model_state_bytes", "tensors of all slots, KV cache first", ["part"], registry=self.registry
+        )
+        self.gpu = Gauge("model_gpu_bytes", "allocated on the GPU", registry=self.registry)
+        self.resident = Gauge("resident_bytes", "memory of a process", ["process"], registry=self.registry)
+
+    def show_memory(self, loaded: bool, memory: ModelMemory, engine_pid: int | None) -> None:
+        """The engine's own process has none where it lives in the front's."""
+        self.loaded.set(loaded)
+        self.gpu.set(memory.gpu)
+        for gauge, parts in ((self.weights, memory.weights), (self.state, memory.state)):
+            gauge.clear()
+            for part, size in parts.items():
+                gauge.labels(part).set(size)
+        self.resident.labels("front").set(resident_bytes("self"))
+        self.resident.labels("engine").set(0 if engine_pid is None else resident_bytes(str(engine_pid)))
+
     @contextmanager
     def connected(self) -> Iterator[None]:
         self.open_connections += 1
@@ -50,3 +72,12 @@ class Metrics:
             self.ttfa.observe(done.timing.ttfa)
             for part in fields(Timing):
                 self.ttfa_part.labels(part.name).observe(getattr(done.timing, part.name))
+
+
+def resident_bytes(process: str) -> int:
+    """By Linux's word; 0 elsewhere, or where there is no such process any more."""
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -101,6 +101,9 @@ class FakeModel:
         self.gate, self.fail_seed, self.raise_seed, self.endless_seed = gate, fail_seed, raise_seed, endless_seed
         self.spec = ModelSpec("fake", ("one", "two"), (24_000,), 25.0, max_tokens, text_streaming, ("aa1", "b"))
 
+        self.weights = torch.zeros(100)  # 400 bytes
+        self.parts = {"lm": [self.weights, self.weights[:10]], "vocoder": self.weights}
+
     def prompt(self, words: Sequence[Word], final: bool) -> tuple[int, bool]:
         return len(words), final
 

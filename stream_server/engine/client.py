@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from stream_server.engine.messages import (
     Finished,
     Frame,
     GrantCredit,
+    ModelMemory,
     ModelSpec,
     Ping,
     Playback,
@@ -33,7 +35,7 @@ from stream_server.engine.messages import (
     SequenceStats,
     Tick,
 )
-from stream_server.errors import EngineDead, StreamServerError
+from stream_server.errors import EngineBusy, EngineDead, Overloaded, StreamServerError
 from stream_server.text.word import Word
 from stream_server.voices.stored import StoredVoice
 
@@ -55,9 +57,16 @@ class EngineClient(Protocol):
         """The next step's outputs; raises `EngineDead` when there will be none."""
         ...
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        """Lets go of the model and of all it holds; may be called again, and while it loads."""
+        ...
 
-    restarts: bool  # whether `start` may be called again after a death
+    restarts: bool  # whether `start` may be called again after a death; after `stop` it always may
+
+    @property
+    def pid(self) -> int | None:
+        """Of the engine's own process, while it has one."""
+        ...
 
     def is_running(self) -> bool:
         """Whether it computes, or waits for a processor to compute on, as far as can be told."""
@@ -83,10 +92,23 @@ class Listener(Protocol):
 class Engine:
     """The switchboard: sequence ids here, listeners there."""
 
-    def __init__(self, client: EngineClient, streams: int | None = None, stall_s: float = 0.2) -> None:
-        """streams: an operator's bound on contexts at once; stall_s: silence, where there is work, that means death."""
+    def __init__(
+        self,
+        client: EngineClient,
+        streams: int | None = None,
+        stall_s: float = 0.2,
+        idle_unload_s: float | None = None,
+        load_s: float = 120.0,
+        load_queue: int = 64,
+    ) -> None:
+        """streams: an operator's bound on contexts at once; stall_s: silence, where there is work, that means death.
+
+        idle_unload_s: without anybody speaking for so long the model is let go of; load_s: how long a load after that
+        may take; load_queue: contexts that may wait for it.
+        """
         self._client = client
-        self._stall_s = stall_s
+        self._stall_s, self._idle_unload_s = stall_s, idle_unload_s
+        self._load_s, self._load_queue = load_s, load_queue
         self.admission = Admission(streams)
         self._listeners: dict[int, Listener] = {}
         self._guests: dict[str, StoredVoice] = {}  # voices that no new engine would find by itself
@@ -97,8 +119,17 @@ class Engine:
         self.load = EngineLoad(0, 0, 0, 0, 0)
         self.alive = False
         self.recovering = False
+        self.released = False  # nothing is loaded; the next context that speaks loads it
+        self.loading = False  # ... and has asked for it
+        self.memory = ModelMemory()
+        self.load_took_s = RESTART_S
+        self._wanted = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._turning = asyncio.Lock()  # one release at a time changes the pump
+        self._left_at = 0.0  # when somebody last spoke, or the model was loaded
         self._heard_at = 0.0  # when the engine last gave a sign of life
         self._watch: asyncio.Task[None] | None = None
+        self._idle: asyncio.Task[None] | None = None
         self.on_tick: Callable[[Tick], None] = lambda tick: None
 
     @property
@@ -110,20 +141,25 @@ class Engine:
         await self._begin()
         self._pump = asyncio.create_task(self._dispatch(), name="engine-outputs")
         self._watch = asyncio.create_task(self._watch_life(), name="engine-watch")
+        if self._idle_unload_s is not None:
+            self._idle = asyncio.create_task(self._watch_idle(self._idle_unload_s), name="engine-idle")
 
     async def stop(self) -> None:
-        self.alive = self.recovering = False
-        tasks = [task for task in (self._pump, self._watch) if task]
+        self.alive = self.recovering = self.released = self.loading = False
+        tasks = [task for task in (self._idle, self._pump, self._watch) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.stop()
         self._refuse_changes(EngineDead("the speech engine has stopped"))
+        self._gone.set()
 
     async def _begin(self) -> None:
+        began = time.monotonic()
         ready = await self._client.start()
-        self._spec, self.load, self.alive = ready.spec, ready.load, True
-        self._heard_at = time.monotonic()
+        self._spec, self.load, self.memory, self.alive = ready.spec, ready.load, ready.memory, True
+        self._heard_at = self._left_at = time.monotonic()
+        self.load_took_s = self._heard_at - began
 
     @property
     def room(self) -> int:
@@ -131,13 +167,106 @@ class Engine:
         return self.admission.room(self.load.capacity)
 
     def enter(self) -> None:
-        """A context is about to speak.  Raises `Overloaded` or `EngineDead`; what entered must `leave`."""
-        if not self.alive:
+        """A context is about to speak.  Raises `Overloaded` or `EngineDead`; what entered must `leave`.
+
+        Where the model was released it is loaded now, and the context waits for it.
+        """
+        if not self.can_serve:
             raise EngineDead("the speech engine is not running", retry_after=RESTART_S)
+        if self.loading and len(self._listeners) >= self._load_queue:
+            raise Overloaded(
+                "too many wait for the model to load",
+                field="load_queue",
+                limit=self._load_queue,
+                retry_after=self.load_took_s,
+            )
         self.admission.enter(self.load.capacity)
+        self._want()
 
     def leave(self, stay_s: float) -> None:
         self.admission.leave(stay_s)
+        self._left_at = time.monotonic()
+
+    @property
+    def can_serve(self) -> bool:
+        """Loaded, or loaded by whoever speaks next."""
+        return self.alive or self.released or self.loading
+
+    @property
+    def pid(self) -> int | None:
+        return self._client.pid
+
+    async def release(self, force: bool = False) -> None:
+        """Let go of the model and its memory until a context speaks again; returns when it is gone.
+
+        Raises `EngineBusy` where contexts are being spoken or wait to be; with `force` they fail instead.
+        """
+        if self.admission.inside and not force:
+            raise EngineBusy(
+                "contexts are being spoken: wait for their end, or force", field="force", limit=self.admission.inside
+            )
+        async with self._turning:
+            if not self.released:
+                if not self.can_serve:
+                    raise EngineDead("the speech engine is not running", retry_after=RESTART_S)
+                log.info("model released", extra={"sequences": len(self._listeners)})
+                await self._turn_away()
+        await self._gone.wait()
+
+    async def _turn_away(self) -> None:
+        assert self._pump is not None
+        self._gone.clear()
+        self._lie_down(EngineDead("the model was released"))
+        self._pump.cancel()  # and with it a load
+        await asyncio.gather(self._pump, return_exceptions=True)
+        self._pump = asyncio.create_task(self._rest(), name="engine-outputs")
+
+    def _lie_down(self, why: EngineDead) -> None:
+        """Nothing is loaded from here on; whoever was listening is told why."""
+        self._wanted.clear()
+        self.alive = self.recovering = self.loading = False
+        self.released, self.memory = True, ModelMemory()
+        self.load = replace(self.load, running=0, waiting=0)
+        self._mourn(why)
+
+    def _want(self) -> None:
+        if self.released:
+            self.released, self.recovering, self.loading = False, True, True
+            self._wanted.set()
+
+    async def _rest(self) -> None:
+        """A pump's life without an engine: it ends when somebody speaks and the model has been loaded for them."""
+        await self._client.stop()
+        self._gone.set()
+        while True:
+            await self._wanted.wait()
+            try:
+                async with asyncio.timeout(self._load_s):
+                    await self._begin()
+                break
+            except (EngineDead, TimeoutError) as error:  # the next who speaks tries again
+                why = error if isinstance(error, EngineDead) else EngineDead("loading took longer than load_s")
+                log.error("the model could not be loaded", extra={"sequences": len(self._listeners)})
+                await self._client.stop()
+                self._lie_down(why)
+        self.recovering = self.loading = False
+        log.info("model loaded", extra={"seconds": round(self.load_took_s, 2), "sequences": len(self._listeners)})
+        self._resume()
+        await self._dispatch()
+
+    def _resume(self) -> None:
+        """A new engine is there: it is given the voices it cannot know, and everybody takes up where they were."""
+        self._restore_voices()
+        interrupted, self._listeners = self._listeners, {}
+        for listener in interrupted.values():
+            listener.resume()
+
+    async def _watch_idle(self, limit: float) -> None:
+        while True:
+            left = self._left_at + limit - time.monotonic()
+            if left <= 0 and self.alive and not self.admission.inside:
+                await self.release()
+            await asyncio.sleep(left if left > 0 else min(limit, 1.0))
 
     def submit(
         self,
@@ -155,6 +284,7 @@ class Engine:
 
         While the engine is coming back nothing is sent: all listeners are asked to `resume` then.
         """
+        self._want()
         if not self.alive and not self.recovering:
             raise EngineDead("the speech engine is not running")
         id = next(self._ids)
@@ -198,7 +328,8 @@ class Engine:
             self._send(RemoveVoice(next(self._ids), name))
 
     async def _change(self, command: AddVoice | RemoveVoice) -> None:
-        """Waits for the answer, if need be a new engine's."""
+        """Waits for the answer, if need be a new engine's; a model that was released is loaded for it."""
+        self._want()
         if not self.alive and not self.recovering:
             raise EngineDead("the speech engine is not running", retry_after=RESTART_S)
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -245,10 +376,7 @@ class Engine:
         finally:
             self.recovering = False
         log.warning("engine restarted", extra={"sequences": len(self._listeners)})
-        self._restore_voices()
-        interrupted, self._listeners = self._listeners, {}
-        for listener in interrupted.values():
-            listener.resume()
+        self._resume()
         return True
 
     async def _watch_life(self) -> None:

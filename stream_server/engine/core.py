@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stream_server.engine.costs import Costs
+from stream_server.engine.memory import measure
 from stream_server.engine.messages import (
     AbortSequence,
     AddSequence,
@@ -76,7 +77,7 @@ class EngineCore:
 
     def run(self, emit: Callable[[Ready | Tick], None]) -> None:
         """Step until told to stop; sleeps while there is nothing to do."""
-        emit(Ready(self.spec, self.load))
+        emit(Ready(self.spec, self.load, measure(self.runner)))
         while not self.stopped:
             tick = self.step()
             if tick is not None:

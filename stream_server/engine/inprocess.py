@@ -5,6 +5,7 @@ The thread shares the interpreter with the sockets and pays for it (15–29 % of
 """
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,17 +21,20 @@ class InProcessEngine:
     """`make_core` runs on the engine's own thread, so that loading a model does not hold up the loop."""
 
     restarts = False
+    pid = None
 
     def __init__(self, make_core: "Callable[[], EngineCore]") -> None:
         self._make_core = make_core
         self._core: EngineCore | None = None
         self._outputs: asyncio.Queue[Ready | Tick | BaseException] = asyncio.Queue()
         self._thread: threading.Thread | None = None
+        self._unwanted = threading.Event()  # what is being loaded is not to run
 
     async def start(self) -> Ready:
-        self._thread = threading.Thread(
-            target=self._main, args=(asyncio.get_running_loop(),), name="engine", daemon=True
-        )
+        """A new thread with new outputs: nothing of one that was stopped is left in them."""
+        self._outputs, self._unwanted = asyncio.Queue(), threading.Event()
+        life = (asyncio.get_running_loop(), self._outputs, self._unwanted)
+        self._thread = threading.Thread(target=self._main, args=life, name="engine", daemon=True)
         self._thread.start()
         output = await self._next()
         assert isinstance(output, Ready)
@@ -47,10 +51,14 @@ class InProcessEngine:
         return output
 
     async def stop(self) -> None:
-        core, self._core = self._core, None
-        if core is not None and self._thread is not None:
-            core.put(Stop())
+        """A load cannot be broken off: it is waited for."""
+        self._unwanted.set()
+        if self._core is not None:
+            self._core.put(Stop())
+        if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+        self._core = self._thread = None
+        gc.collect()  # a model may refer to itself
 
     def is_running(self) -> bool:
         return True  # it cannot be replaced, so nobody acts upon it
@@ -65,13 +73,20 @@ class InProcessEngine:
             raise EngineDead(f"the engine stopped: {str(output) or type(output).__name__}") from output
         return output
 
-    def _main(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _main(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        outputs: "asyncio.Queue[Ready | Tick | BaseException]",
+        unwanted: threading.Event,
+    ) -> None:
         def emit(output: Ready | Tick | BaseException) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._outputs.put_nowait, output)
+                loop.call_soon_threadsafe(outputs.put_nowait, output)
 
         try:
             self._core = self._make_core()
+            if unwanted.is_set():
+                return
             self._core.run(emit)
             emit(EngineDead("stopped"))
         except BaseException as error:  # whatever ends this thread, the front must hear of it

@@ -179,8 +179,18 @@ class EngineLoad:
 
 
 @dataclass(frozen=True)
+class ModelMemory:
+    """Bytes of tensors by what they are; each storage counted once.  Empty where nothing is loaded."""
+
+    weights: dict[str, int] = field(default_factory=dict)  # by the family's parts
+    state: dict[str, int] = field(default_factory=dict)  # of the slots: of the model and of its vocoder
+    gpu: int = 0  # what torch has allocated on a GPU in all
+
+
+@dataclass(frozen=True)
 class Ready:
     """The engine's first output: the model is loaded."""
 
     spec: ModelSpec
     load: EngineLoad = field(default_factory=lambda: EngineLoad(0, 0, 0, 0, 0))
+    memory: ModelMemory = field(default_factory=ModelMemory)

@@ -36,6 +36,7 @@ class ProcessEngine:
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._process: multiprocessing.process.BaseProcess | None = None
         self._dead = True
+        self._loaded = False
 
     @property
     def pid(self) -> int | None:
@@ -52,9 +53,10 @@ class ProcessEngine:
         link = Link(ours, self._commands, self._outputs, asyncio.get_running_loop())
         threading.Thread(target=link.read, name="engine-read", daemon=True).start()
         threading.Thread(target=link.write, name="engine-write", daemon=True).start()
-        self._dead = False
+        self._dead = self._loaded = False
         output = await self._next()
         assert isinstance(output, Ready)
+        self._loaded = True
         return output
 
     def send(self, command: Command) -> None:
@@ -82,12 +84,15 @@ class ProcessEngine:
     async def stop(self) -> None:
         if self._process is None:
             return
+        if not self._loaded:  # it reads no commands while it loads
+            self._process.kill()
         self._commands.put(Stop())
         self._commands.put(None)
         await asyncio.to_thread(self._process.join, STOP_GRACE_S)
         if self._process.is_alive():
             self._process.kill()
             await asyncio.to_thread(self._process.join)
+        self._process, self._dead = None, True
 
     async def _next(self) -> Ready | Tick:
         output = await self._outputs.get()

@@ -5,7 +5,7 @@ Every tensor of state has the slot as its first axis and is passed in; a model o
 Knows nothing of sequences' order, listeners or sockets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -61,6 +61,11 @@ class Vocoder(Protocol):
 class SpeechModel(Protocol):
     spec: ModelSpec
     vocoder: Vocoder
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """What its memory is told by: a name for each thing that holds tensors; the first that holds one has it."""
+        ...
 
     def prompt(self, words: Sequence[Word], final: bool) -> Any:
         """Words → what the model reads; pure, on the CPU, well under a millisecond a word."""

@@ -61,20 +61,22 @@ def operations(house: House) -> list[BaseRoute]:
     engine, metrics = house.engine, house.metrics
 
     async def health(request: Request) -> Response:
-        """Alive: the front answers and its engine lives."""
-        return JSONResponse({"alive": engine.alive}, 200 if engine.alive else 503)
+        """Alive: the front answers, and its engine lives or was let go of."""
+        return JSONResponse({"alive": engine.can_serve}, 200 if engine.can_serve else 503)
 
     async def ready(request: Request) -> Response:
-        """Can serve now: one more context would be admitted."""
+        """One more context would be admitted; where it is not `loaded`, it waits for the model to load."""
         speaking, room = engine.admission.inside, engine.room
-        can = engine.alive and speaking < room
-        return JSONResponse({"ready": can, "speaking": speaking, "room": room}, 200 if can else 503)
+        can = engine.can_serve and speaking < room
+        told = {"ready": can, "loaded": engine.alive, "speaking": speaking, "room": room}
+        return JSONResponse(told, 200 if can else 503)
 
     async def show_metrics(request: Request) -> Response:
         metrics.running.set(engine.load.running)
         metrics.waiting.set(engine.load.waiting)
         metrics.speaking.set(engine.admission.inside)
         metrics.room.set(engine.room)
+        metrics.show_memory(engine.alive, engine.memory, engine.pid)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/health", health), Route("/ready", ready), Route("/metrics", show_metrics)]

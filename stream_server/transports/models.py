@@ -1,14 +1,16 @@
-"""`GET /v1/models`, a path that several protocols list their models at: who asks decides the list it gets."""
+"""`/v1/models`: the list, in the form of the protocol that asks, and `/v1/models/release`, which empties the memory."""
 
 from collections.abc import Callable, Mapping
 
+from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from stream_server.transports import elevenlabs, openai
+from stream_server.errors import InvalidSetting
+from stream_server.transports import elevenlabs, native, openai
 from stream_server.transports.house import House
-from stream_server.transports.surface import http_route
+from stream_server.transports.surface import body_of, http_route
 
 Lister = Callable[[House], Response]
 LISTS: Mapping[str, Lister] = {
@@ -16,9 +18,32 @@ LISTS: Mapping[str, Lister] = {
 }  # a header that only one protocol's clients send → that protocol's list
 
 
+class Release(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    force: StrictBool = False  # end what is being spoken
+
+
 def routes(house: House) -> list[BaseRoute]:
     async def models(request: Request) -> Response:
         lists = (lister for header, lister in LISTS.items() if header in request.headers)
         return next(lists, openai.models)(house)
 
-    return [http_route("/v1/models", models, house, openai.error, public=True)]
+    async def release(request: Request) -> Response:
+        """Answers when the memory is free."""
+        asked = read_release(await body_of(request, house.limits.body_bytes))
+        await house.engine.release(asked.force)
+        return JSONResponse({"released": True})
+
+    return [
+        http_route("/v1/models", models, house, openai.error, public=True),
+        http_route("/v1/models/release", release, house, native.error, methods=("POST",)),
+    ]
+
+
+def read_release(body: bytes) -> Release:
+    """Raises `InvalidSetting`; no body asks for the defaults."""
+    try:
+        return Release.model_validate_json(body or b"{}")
+    except ValidationError:
+        raise InvalidSetting('the body may be {"force": true} or {"force": false}', field="force") from None

@@ -67,7 +67,7 @@ def socket_route(
 
 def check_room(house: House) -> None:
     """Raises `EngineDead`, or `Overloaded` where there are too many connections."""
-    if not house.engine.alive and not house.engine.recovering:
+    if not house.engine.can_serve and not house.engine.recovering:
         raise EngineDead("the speech engine is not running", retry_after=1.0)
     if house.metrics.open_connections >= house.limits.connections:
         raise Overloaded("too many connections", field="connections", limit=house.limits.connections, retry_after=1.0)

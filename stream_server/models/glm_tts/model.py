@@ -130,6 +130,11 @@ class GLMTTS:
         state.rows.pop(slot, None)
         self.vocoder.flow.forget(slot, vocoder_state.flow)
 
+    @property
+    def parts(self) -> dict[str, object]:
+        voices = [self.voices, self.vocoder.voices]
+        return {"voices": voices, "lm": self.lm, "flow": self.vocoder.flow, "vocoder": self.vocoder.hift}
+
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
         return Segment(tuple(self.tokenizer.encode(written(words))), units(words))
 

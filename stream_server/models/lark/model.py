@@ -90,6 +90,10 @@ class Lark:
             phones=PHONES,
         )
 
+    @property
+    def parts(self) -> dict[str, object]:
+        return {"lm": [self.lm, self.codes, self.standing, self.step], "vocoder": self.vocoder}
+
     def prompt(self, words: Sequence[Word], final: bool) -> Prompt:
         return read(words, self.lexicon, final)
 
