@@ -22,6 +22,7 @@ class Settings:
     temperature: float | None = None
     top_k: int | None = None
     use_cache: bool = True
+    carry_over: bool = False
     paced: bool = True  # spoken as it is played; else as fast as it is taken
 
 

@@ -148,6 +148,8 @@ class EngineCore:
                 continue
             if token.got_token:
                 sequence.undecoded += 1
+                if sequence.controls.carry_over:
+                    sequence.tokens.append(token.token)
                 sequence.stamp(tokens=sequence.stats.tokens + 1)
             if sequence.stats.tokens >= self.spec.max_tokens:
                 sequence.truncated = not token.ended
@@ -182,7 +184,7 @@ class EngineCore:
             return
         self.scheduler.release(sequence)
         sequence.stamp(finished=self.clock())
-        self.finished.append(Finished(sequence.id, reason, sequence.stats, message))
+        self.finished.append(Finished(sequence.id, reason, sequence.stats, message, tuple(sequence.tokens)))
 
     def drain(self) -> None:
         while True:
@@ -219,6 +221,7 @@ class EngineCore:
             command.lead_s,
             command.plays_at,
             command.begin,
+            command.past,
             words=list(command.words),
             final=command.final,
             stats=stats,
