@@ -123,6 +123,9 @@ class PaperModel:
     def prompt(self, words: Any, final: bool) -> tuple[int, bool]:
         return len(words), final
 
+    def after(self, prompt: Any, past: Any) -> Any:
+        raise NotImplementedError("nothing is remembered on paper")
+
     def allocate(self, num_slots: int) -> dict[int, Row]:
         return {}
 

@@ -9,7 +9,7 @@ An item is one JSON object a line.  Fields by GLM-TTS's names, or the plainer on
     syn_text, text                what to say
     prompt_speech, reference      a recording to speak like, where the model can; `voice` names one it has
     prompt_text, reference_text   what is said in it
-    seed, sample_rate             as on every other surface
+    seed, sample_rate, carry_over as on every other surface
 """
 
 import json
@@ -26,6 +26,7 @@ import numpy as np
 
 from stream_server.audio.encoders import make_encoder
 from stream_server.audio.format import AudioFormat
+from stream_server.carried import Carried
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AddSequence, Controls, Finished, Tick
 from stream_server.errors import (
@@ -43,6 +44,7 @@ MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 MAX_LINE = 1 << 20  # characters
 MAX_TEXT = 100_000  # characters of one item
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+KINDS = {"seed": int, "sample_rate": int, "carry_over": bool}  # of what is no text
 ALIASES = {
     "id": ("uttid", "id"),
     "text": ("syn_text", "text"),
@@ -66,6 +68,7 @@ class Item:
     reference_text: str = ""
     seed: int = 0
     sample_rate: int | None = None
+    carry_over: bool = False
 
 
 @dataclass
@@ -84,6 +87,8 @@ class Running:
     item: Item
     controls: Controls
     left: deque[tuple[Word, ...]]
+    carried: Carried
+    speaking: tuple[Word, ...] = ()
     pcm: list[np.ndarray] = field(default_factory=list)
     tokens: int = 0
     truncated: bool = False
@@ -104,11 +109,11 @@ class Batch:
         self.ids = count(1)
         folder.mkdir(parents=True, exist_ok=True)
 
-    def run(self, path: Path, seed: int = 0) -> Summary:
-        """All items of a file; raises `ConfigError` where there is no such file."""
+    def run(self, path: Path, seed: int = 0, carry_over: bool = False) -> Summary:
+        """All items of a file, spoken so where they tell nothing else.  `ConfigError` where there is no such file."""
         began = self.core.clock()
         there = set(self.finished())
-        items = self.waiting(path, seed, there)
+        items = self.waiting(path, seed, carry_over, there)
         while self.fill(items) or self.running:
             tick = self.core.step() or Tick()
             for frame in tick.frames:
@@ -119,12 +124,12 @@ class Batch:
         write(self.folder / SUMMARY, json.dumps(asdict(self.summary), indent=1, ensure_ascii=False).encode())
         return self.summary
 
-    def waiting(self, path: Path, seed: int, finished: set[str]) -> Iterator[Item]:
+    def waiting(self, path: Path, seed: int, carry_over: bool, finished: set[str]) -> Iterator[Item]:
         """Items that are to be spoken; the others are counted."""
         seen: set[str] = set()
         for number, line in enumerate(lines(path), 1):
             try:
-                item = read_item(line, seed)
+                item = read_item(line, seed, carry_over)
                 if item.id in seen:
                     raise InvalidSetting("id: another item has it too", field="id")
             except StreamServerError as error:
@@ -163,17 +168,22 @@ class Batch:
         parts = deque(sentences(read_words(self.core, item.text)))
         if not parts:
             raise InvalidSetting("text: there is nothing to say in it", field="text")
-        self.go_on(Running(item, Controls(voice, item.seed, sample_rate=rate), parts))
+        if item.carry_over and not spec.carry_tokens:
+            raise InvalidSetting("carry_over: this model begins every sentence anew", field="carry_over", limit="false")
+        controls = Controls(voice, item.seed, sample_rate=rate, carry_over=item.carry_over)
+        self.go_on(Running(item, controls, parts, Carried(spec.carry_tokens)))
 
     def go_on(self, running: Running) -> None:
         id = next(self.ids)
         self.running[id] = running
-        self.core.put(AddSequence(id, running.left.popleft(), True, running.controls, NO_LIMIT))
+        running.speaking, past = running.left.popleft(), running.carried.past
+        self.core.put(AddSequence(id, running.speaking, True, running.controls, NO_LIMIT, past=past))
 
     def take(self, finished: Finished) -> None:
         """A sentence is over: the item's next one, or the item, or neither."""
         running = self.running.pop(finished.sequence_id)
         running.tokens += finished.stats.tokens
+        running.carried.add(running.speaking, finished.tokens)
         running.truncated |= finished.reason == "truncated"
         if finished.reason not in ("done", "truncated"):
             self.fail(running.item.id, SequenceFailed(finished.message or finished.reason))
@@ -232,7 +242,7 @@ def lines(path: Path) -> Iterator[str]:
         yield from (line for line in file if line.strip())
 
 
-def read_item(line: str, seed: int) -> Item:
+def read_item(line: str, seed: int, carry_over: bool = False) -> Item:
     """Raises a `ClientError` that names the field."""
     if len(line) > MAX_LINE:
         raise TextTooLong("the line is too long", field="line", limit=MAX_LINE)
@@ -242,17 +252,18 @@ def read_item(line: str, seed: int) -> Item:
         raise InvalidSetting("not JSON", field="line") from None
     if not isinstance(told, dict):
         raise InvalidSetting("not a JSON object", field="line")
-    found: dict[str, Any] = {"seed": seed}
+    found: dict[str, Any] = {"seed": seed, "carry_over": carry_over}
     for name, aliases in ALIASES.items():
         given = [told[alias] for alias in aliases if told.get(alias) is not None]
         if given:
             found[name] = given[0]
-    found |= {name: told[name] for name in ("voice", "seed", "sample_rate") if told.get(name) is not None}
+    settings = ("voice", "seed", "sample_rate", "carry_over")
+    found |= {name: told[name] for name in settings if told.get(name) is not None}
     for name in ("id", "text"):
         if not isinstance(found.get(name), str | int):
             raise InvalidSetting(f"{ALIASES[name][0]}: missing", field=name)
     for name, value in found.items():
-        kind = int if name in ("seed", "sample_rate") else str
+        kind = KINDS.get(name, str)
         if name == "id":
             found[name] = str(value)
         elif type(value) is not kind:

@@ -14,13 +14,13 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional, TypeVar
 
 import typer
 from rich.console import Console
 
 from stream_server import logs
-from stream_server.config import ServerConfig, load_config
+from stream_server.config import ServerConfig, load_config, local_config
 from stream_server.engine.messages import ModelSpec
 from stream_server.errors import ConfigError, StreamServerError
 
@@ -42,6 +42,9 @@ app = typer.Typer(
 )
 console = Console(stderr=True)
 CALIBRATION_TEXT = "The old lighthouse keeper climbed the stairs slowly and lit the lamp."
+
+DTYPE_HELP = "Numbers of a checkpoint's parts, fp32, bf16 or fp16: lm=bf16,flow=fp32 [fp32]."
+CARRY_OVER_HELP = "Speak each sentence on from those before, where the model can."
 
 Voice = Annotated[Optional[str], typer.Option(help="Voice; the model's first by default.")]
 
@@ -68,10 +71,15 @@ def make_core_on(device: str, settings: ServerConfig) -> "EngineCore":
     from stream_server.engine.core import EngineCore
     from stream_server.models import registry
 
-    core = EngineCore(registry.load(settings.model, device), settings.slots, settings.limits.queue)
+    core = EngineCore(registry.load(settings.model, device, settings.dtype), settings.slots, settings.limits.queue)
     core.spec = with_default_voice(core.spec, settings.voice)
     warm_up(core)
     return core
+
+
+def make_quiet_core(model: str, **settings: Any) -> "EngineCore":
+    """For one who is waiting at the terminal."""
+    return make_core(local_config(model=model, log_level="warning", **settings))
 
 
 def make_serving_core(settings: ServerConfig) -> "EngineCore":
@@ -123,6 +131,7 @@ def serve(
     slots: Annotated[Optional[int], typer.Option(help="Sequences spoken at once [128].")] = None,
     threads: Annotated[Optional[int], typer.Option(help="Threads of the engine [1].")] = None,
     device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda [auto].")] = None,
+    dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
     idle_unload_s: Annotated[Optional[float], typer.Option(help="Unload the model when idle so long [never].")] = None,
     key: Annotated[Optional[list[str]], typer.Option(help="A key that opens the server; repeatable.")] = None,
@@ -147,6 +156,7 @@ def serve(
             slots=slots,
             threads=threads,
             device=device,
+            dtype=dtype,
             engine=engine,
             idle_unload_s=idle_unload_s,
             keys=tuple(key) if key else None,
@@ -236,6 +246,8 @@ def say(
     temperature: Annotated[Optional[float], typer.Option(min=0.0, max=2.0)] = None,
     top_k: Annotated[Optional[int], typer.Option(min=1, max=500)] = None,
     cache: Annotated[bool, typer.Option(help="Decode with the KV cache, or without it for comparison.")] = True,
+    carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
+    dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as one JSON line.")] = False,
 ) -> None:
@@ -246,7 +258,7 @@ def say(
     from stream_server.session import controls_of
 
     with console.status("loading the voice …"):
-        core = or_exit(partial(make_core, ServerConfig(model=model, slots=1, threads=threads, log_level="warning")))
+        core = or_exit(partial(make_quiet_core, model, slots=1, threads=threads, dtype=dtype))
     settings = Settings(
         voice=voice,
         sample_rate=sample_rate,
@@ -255,6 +267,7 @@ def say(
         temperature=temperature,
         top_k=top_k,
         use_cache=cache,
+        carry_over=carry_over,
     )
     or_exit(partial(check_settings, settings, core.spec))
     typed = sys.stdin.read() if text == "-" else text
@@ -302,6 +315,8 @@ def batch(
     ),
     model: Annotated[str, typer.Option(help="lark, or a GLM-TTS checkpoint's directory.")] = "lark",
     seed: Annotated[int, typer.Option(min=0, help="Of items that name none.")] = 0,
+    carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
+    dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     slots: Annotated[int, typer.Option(min=1, max=128, help="Items spoken at once.")] = 8,
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
@@ -313,11 +328,11 @@ def batch(
     def speak() -> None:
         total = sum(1 for _ in lines(tasks))
         with console.status("loading the voice …"):
-            core = make_core(ServerConfig(model=model, slots=slots, threads=threads, log_level="warning"))
+            core = make_quiet_core(model, slots=slots, threads=threads, dtype=dtype)
         with Progress(console=console) as progress:
             bar = progress.add_task("items", total=total)
             work = Batch(core, output, cloning(core, model), told=lambda id: progress.advance(bar))
-            summary = work.run(tasks, seed)
+            summary = work.run(tasks, seed, carry_over)
             progress.update(bar, completed=total)
         for name, why in summary.broken.items():
             console.print(f"[red]{name}[/red]: {why}", highlight=False)

@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as checked
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from stream_server.errors import ConfigError
 from stream_server.limits import Limits
@@ -30,6 +36,16 @@ def none_where_off(value: Any) -> Any:
     return None if value == "off" else value
 
 
+def dtypes_by_part(value: Any) -> Any:
+    """What a flag or a variable can say, "lm=bf16,flow=fp32", as the table it stands for."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(name.strip() and equals for name, equals, _ in parts):
+        raise ValueError("PART=TYPE, separated by commas: lm=bf16,flow=fp32")
+    return {name.strip(): dtype.strip() for name, _, dtype in parts}
+
+
 class ServerConfig(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STREAM_SERVER_", env_nested_delimiter="__", extra="forbid")
 
@@ -42,6 +58,9 @@ class ServerConfig(BaseSettings):
     slots: int = Field(128, ge=1, le=1024)  # rows of the caches: sequences that can be held at once
     threads: int = Field(1, ge=1, le=256)  # of the engine's arithmetic
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of the decode step; auto: a GPU where torch finds one that works
+    dtype: Annotated[dict[str, Literal["fp32", "bf16", "fp16"]], NoDecode, BeforeValidator(dtypes_by_part)] = Field(
+        default_factory=dict
+    )  # of a checkpoint's parts, "lm=bf16,flow=fp32" or a table; fp32 where none is said
     engine: Literal["process", "inprocess"] = "process"
     idle_unload_s: float | None = Field(None, gt=0)  # nobody has spoken for so long: the model is let go of
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -76,16 +95,25 @@ def load_config(path: Path | None = None, **flags: Any) -> ServerConfig:
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path or DEFAULT_FILE)
 
-    try:
-        found = Sourced(**given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{key}: {first['msg']}", field=key) from None
+    found = checked_config(Sourced, given)
     fields = {name: getattr(found, name) for name in ServerConfig.model_fields}
     config = ServerConfig.model_construct(**fields)  # a plain one, which a new process can be given
     check_doors(config)
     return config
+
+
+def local_config(**flags: Any) -> ServerConfig:
+    """For a command that serves nobody: flags over the environment, no file.  Otherwise as `load_config`."""
+    return checked_config(ServerConfig, {name: value for name, value in flags.items() if value is not None})
+
+
+def checked_config(kind: type[ServerConfig], given: dict[str, Any]) -> ServerConfig:
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{key}: {first['msg']}", field=key) from None
 
 
 def check_doors(config: ServerConfig) -> None:

@@ -7,6 +7,7 @@ from itertools import count
 
 import numpy as np
 
+from stream_server.carried import Carried
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AddSequence, Controls, Finished, Frame
 from stream_server.errors import SequenceFailed
@@ -61,9 +62,10 @@ def synthesise(core: EngineCore, text: str, controls: Controls) -> Speech:
     speech = Speech(np.zeros(0, np.float32), controls.sample_rate)
     pieces: list[np.ndarray] = []
     ids = count(1)
+    carried = Carried(core.spec.carry_tokens)
     for words in sentences(read_words(core, text)):
         base = sum(map(len, pieces))
-        core.put(AddSequence(next(ids), words, True, controls, NO_LIMIT))
+        core.put(AddSequence(next(ids), words, True, controls, NO_LIMIT, past=carried.past))
         for output in run_to_end(core):
             if isinstance(output, Frame):
                 speech.ttfa_s = speech.ttfa_s or time.monotonic() - started
@@ -73,6 +75,7 @@ def synthesise(core: EngineCore, text: str, controls: Controls) -> Speech:
                 raise SequenceFailed(output.message)
             else:
                 speech.tokens += output.stats.tokens
+                carried.add(words, output.tokens)
                 speech.truncated = speech.truncated or output.reason == "truncated"
     speech.pcm = np.concatenate(pieces) if pieces else speech.pcm
     speech.wall_s = time.monotonic() - started

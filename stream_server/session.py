@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stream_server.audio.encoders import Chunk, make_encoder
+from stream_server.carried import Carried
 from stream_server.engine.client import Engine
 from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats
 from stream_server.errors import InvalidSetting, Overloaded, ProtocolError, StreamServerError, TextTooLong
@@ -32,17 +33,17 @@ NEWS_S = 0.02  # a player's word that differs by less from what was thought is n
 
 
 def controls_of(settings: Settings, spec: ModelSpec) -> Controls:
-    """Settings checked at the protocol's door → what the engine is told, defaults and a seed filled in."""
-    asked = Controls(
+    """Settings checked at the protocol's door → what the engine is told, a voice, a rate and a seed filled in."""
+    return Controls(
         voice=settings.voice or spec.voices[0],
         seed=secrets.randbits(31) if settings.seed is None else settings.seed,
         speed=settings.speed,
         sample_rate=settings.sample_rate or spec.sample_rates[0],
+        temperature=settings.temperature,
+        top_k=settings.top_k,
         use_cache=settings.use_cache,
+        carry_over=settings.carry_over,
     )
-    if settings.temperature is not None:
-        asked = replace(asked, temperature=settings.temperature)
-    return asked if settings.top_k is None else replace(asked, top_k=settings.top_k)
 
 
 class Session:
@@ -81,6 +82,7 @@ class Session:
         self._spoken_sentences = 0
         self._flushes: deque[int] = deque()  # for each flush not yet told of: how many were complete at it
         self._speaking: list[Word] = []  # words of the sequence in the engine
+        self._carried = Carried(engine.spec.carry_tokens)
         self._last_word: Word | None = None
         self._sequence: int | None = None
         self._sequence_open = False  # the sequence in the engine still waits for words
@@ -254,6 +256,7 @@ class Session:
             return self._finish(failure, drop=False)
         self._first_stats = self._first_stats or finished.stats
         self._tokens += finished.stats.tokens
+        self._carried.add(self._speaking, finished.tokens)
         self._truncated = self._truncated or finished.reason == "truncated"
         self._base = self._samples
         self._spoken_sentences += 1
@@ -321,6 +324,7 @@ class Session:
             lead_s=self._limits.lead_s if self._paced else math.inf,
             plays_at=self._playback.plays_at(self._base) if self._playback.has_begun else None,
             begin=self._samples - self._base,
+            past=self._carried.past,
         )
 
     def _extend(self) -> None:

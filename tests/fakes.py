@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stream_server.engine.messages import Controls, ModelSpec
+from stream_server.engine.messages import Controls, ModelSpec, Spoken
 from stream_server.errors import BrokenVoice
 from stream_server.models.interface import Sound, Step
 from stream_server.models.plan import ChunkPlan
@@ -28,11 +28,12 @@ class FakeRow:
     words: int = 0
     final: bool = False
     made: int = 0
+    begun: int = 0  # tokens spoken before it, on which it goes on counting
 
     @property
     def known(self) -> int:
         """The last token waits for the word that nothing follows, as a pointer's last symbols do."""
-        return self.words * TOKENS_PER_WORD - (0 if self.final else 1)
+        return self.begun + self.words * TOKENS_PER_WORD - (0 if self.final else 1)
 
     @property
     def ended(self) -> bool:
@@ -96,16 +97,29 @@ class FakeModel:
         raise_seed: int | None = None,
         endless_seed: int | None = None,
         max_tokens: int = 100_000,
+        carry_tokens: int = 0,
     ) -> None:
         self.vocoder = FakeVocoder()
         self.gate, self.fail_seed, self.raise_seed, self.endless_seed = gate, fail_seed, raise_seed, endless_seed
-        self.spec = ModelSpec("fake", ("one", "two"), (24_000,), 25.0, max_tokens, text_streaming, ("aa1", "b"))
-
+        self.spec = ModelSpec(
+            "fake",
+            ("one", "two"),
+            (24_000,),
+            25.0,
+            max_tokens,
+            text_streaming,
+            ("aa1", "b"),
+            options=("temperature", "top_k", "use_cache"),
+            carry_tokens=carry_tokens,
+        )
         self.weights = torch.zeros(100)  # 400 bytes
         self.parts = {"lm": [self.weights, self.weights[:10]], "vocoder": self.weights}
 
-    def prompt(self, words: Sequence[Word], final: bool) -> tuple[int, bool]:
-        return len(words), final
+    def prompt(self, words: Sequence[Word], final: bool) -> tuple[int, bool, int]:
+        return len(words), final, 0
+
+    def after(self, prompt: tuple[int, bool, int], past: Sequence[Spoken]) -> tuple[int, bool, int]:
+        return prompt[0], prompt[1], sum(len(spoken.tokens) for spoken in past)
 
     def allocate(self, num_slots: int) -> dict[int, FakeRow]:
         return {}
@@ -113,13 +127,13 @@ class FakeModel:
     def prefill(
         self,
         slots: list[int],
-        prompts: list[tuple[int, bool]],
+        prompts: list[tuple[int, bool, int]],
         controls: list[Controls],
         state: dict[int, FakeRow],
     ) -> Step:
         """A prefix LM's prefill gives the first token; a text-streaming family's makes ready."""
-        for slot, (words, final), chosen in zip(slots, prompts, controls):
-            state[slot] = FakeRow(chosen.seed, words, final)
+        for slot, (words, final, begun), chosen in zip(slots, prompts, controls):
+            state[slot] = FakeRow(chosen.seed, words, final, begun, begun)
         if not self.spec.text_streaming:
             return self.decode_step(slots, state)
         rows = [state[slot] for slot in slots]
@@ -127,7 +141,7 @@ class FakeModel:
         starved = [row.starved for row in rows]
         return Step(torch.zeros(B, 1, dtype=torch.int64), [False] * B, [False] * B, starved, [-1] * B, [False] * B)
 
-    def extend(self, slot: int, prompt: tuple[int, bool], state: dict[int, FakeRow]) -> bool:
+    def extend(self, slot: int, prompt: tuple[int, bool, int], state: dict[int, FakeRow]) -> bool:
         state[slot].words += prompt[0]
         state[slot].final |= prompt[1]
         return state[slot].starved
@@ -146,7 +160,7 @@ class FakeModel:
             [True] * len(rows),
             [row.ended and row.seed != self.endless_seed for row in rows],
             [row.starved for row in rows],
-            [min(token // TOKENS_PER_WORD, row.words - 1) for token, row in zip(made, rows)],
+            [min((token - row.begun) // TOKENS_PER_WORD, row.words - 1) for token, row in zip(made, rows)],
             [row.seed == self.fail_seed for row in rows],
         )
 

@@ -97,6 +97,7 @@ def test_a_run_that_was_killed_is_taken_up(tmp_path: Path) -> None:
         ('{"id": "a", "text": ["x"]}', "text"),
         ('{"id": "a", "text": "x", "seed": "1"}', "seed"),
         ('{"id": "a", "text": "x", "seed": true}', "seed"),
+        ('{"id": "a", "text": "x", "carry_over": 1}', "carry_over"),
         ('{"id": "a", "text": "' + "x" * 100_001 + '"}', "text"),
     ],
 )
@@ -144,3 +145,17 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert seconds(tmp_path / "out")["a"] > 10_000
     missing = CliRunner().invoke(app, ["batch", str(tmp_path / "none.jsonl")])
     assert missing.exit_code == 2 and "no such file" in missing.output
+
+
+def test_an_item_is_spoken_on_from_itself_where_the_model_can(tmp_path: Path) -> None:
+    path = tasks(
+        tmp_path / "tasks.jsonl",
+        {"id": "on", "text": "One two. Three.", "carry_over": True},
+        {"id": "off", "text": "One two. Three."},
+    )
+    summary = Batch(EngineCore(FakeModel(False, carry_tokens=100), 2), tmp_path / "able").run(path)
+    assert not summary.broken
+    sounds = [(tmp_path / "able" / f"{name}.wav").read_bytes() for name in ("on", "off")]
+    assert len(sounds[0]) == len(sounds[1]) and sounds[0] != sounds[1]
+    summary = Batch(EngineCore(FakeModel(False), 2), tmp_path / "unable").run(path)
+    assert (list(summary.broken), summary.done) == (["on"], 1)

@@ -43,6 +43,10 @@ def test_say_writes_what_the_name_s_ending_says(ending: str, magic: bytes, tmp_p
         (["--sample-rate", "1"], "24000, 32000"),
         (["--speed", "9"], "--speed"),
         (["--seed", "-1"], "--seed"),
+        (["--carry-over"], "every sentence anew"),
+        (["--dtype", "lm=bf16"], "dtype"),
+        (["--dtype", "lm:bf16"], "PART=TYPE"),
+        (["--dtype", "lm=int8"], "dtype.lm"),
     ],
 )
 def test_say_names_what_is_wrong(arguments: list[str], complaint: str, tmp_path: Path) -> None:
@@ -154,3 +158,17 @@ def test_keys_and_origins_come_from_flags_and_environment_too(tmp_path: Path, mo
     assert load_config(file).keys == ("from environment",)
     config = load_config(file, keys=("from", "flags"), host="0.0.0.0")
     assert (config.keys, config.origins, config.host) == (("from", "flags"), ("https://a.example",), "0.0.0.0")
+
+
+def test_a_checkpoint_s_numbers_are_chosen_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text("[dtype]\nlm = 'bf16'\n")
+    assert load_config(file).dtype == {"lm": "bf16"}
+    file.write_text("dtype = 'lm=bf16, flow=fp32'\n")
+    assert load_config(file).dtype == {"lm": "bf16", "flow": "fp32"}
+    monkeypatch.setenv("STREAM_SERVER_DTYPE", "lm=fp16")
+    assert load_config(file).dtype == {"lm": "fp16"}
+    assert load_config(file, dtype="flow=fp32").dtype == {"flow": "fp32"}
+    with pytest.raises(ConfigError) as refused:
+        load_config(file, dtype="lm=fp64")
+    assert refused.value.field == "dtype.lm"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stream_server.audio.format import AudioFormat
-from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats, WordStart
+from stream_server.engine.messages import Controls, Finished, Frame, ModelSpec, SequenceStats, Spoken, WordStart
 from stream_server.errors import InvalidSetting, ProtocolError, TextTooLong
 from stream_server.events import Audio, Cancelled, Done, Event, Failed, Flushed, Mark, Settings, Started
 from stream_server.limits import Limits
@@ -34,12 +34,24 @@ class FakeEngine:
     spoken: int = 0
     inside: int = 0
     pacing: dict[int, tuple[float, float | None, int]] = field(default_factory=dict)
+    carry_tokens: int = 0
+    pasts: dict[int, tuple[Spoken, ...]] = field(default_factory=dict)
     submitted_at: float = 0.0
     clock: Callable[[], float] = lambda: 0.0
 
     @property
     def spec(self) -> ModelSpec:
-        return ModelSpec("fake", ("one", "two"), (24_000, 32_000), 25.0, 1000, self.streaming, ("aa1",), self.speeds)
+        return ModelSpec(
+            "fake",
+            ("one", "two"),
+            (24_000, 32_000),
+            25.0,
+            1000,
+            self.streaming,
+            ("aa1",),
+            self.speeds,
+            carry_tokens=self.carry_tokens,
+        )
 
     def enter(self) -> None:
         self.inside += 1
@@ -58,11 +70,13 @@ class FakeEngine:
         lead_s: float,
         plays_at: float | None,
         begin: int,
+        past: tuple[Spoken, ...],
     ) -> int:
         id = len(self.words) + 1
         self.words[id], self.final[id], self.controls[id], self.listener = list(words), final, controls, listener
         self.asked.append(("submit", id, credit))
         self.pacing[id] = (lead_s, plays_at, begin)
+        self.pasts[id] = past
         self.spoken, self.submitted_at = 0, self.clock()
         return id
 
@@ -91,7 +105,8 @@ class FakeEngine:
         if self.final[id] and self.spoken == len(self.words[id]):
             at = self.submitted_at
             stats = SequenceStats(at, at + 0.1, at + 0.2, at + 0.3, at + 0.6, at + 1.0, at + 2, 9, self.spoken * WORD)
-            self.listener.finished(Finished(id, "done", stats))
+            tokens = tuple(range(10 * id, 10 * id + 9)) if self.controls[id].carry_over else ()
+            self.listener.finished(Finished(id, "done", stats, tokens=tokens))
 
 
 class Clock:
@@ -101,9 +116,15 @@ class Clock:
         return self.now
 
 
-def make(engine: FakeEngine, clock: Clock | None = None, format: AudioFormat = PCM, **limits: Any) -> Session:
+def make(
+    engine: FakeEngine,
+    clock: Clock | None = None,
+    format: AudioFormat = PCM,
+    carry_over: bool = False,
+    **limits: Any,
+) -> Session:
     engine.clock = clock or Clock()
-    settings = Settings(format=format, seed=1)
+    settings = Settings(format=format, seed=1, carry_over=carry_over)
     session = Session("a", 1, settings, engine, Limits(**limits), engine.clock, lambda: None)  # type: ignore[arg-type]
     assert isinstance(session.next_event(), Started)
     return session
@@ -463,3 +484,46 @@ def test_a_model_with_a_speed_of_its_own_says_so() -> None:
     with pytest.raises(InvalidSetting) as refused:
         session.set_speed(1.5)
     assert refused.value.field == "speed"
+
+
+def carried(engine: FakeEngine, id: int) -> list[tuple[str, tuple[int, ...]]]:
+    return [(" ".join(word.source for word in spoken.words), spoken.tokens) for spoken in engine.pasts[id]]
+
+
+def test_a_sentence_is_spoken_on_from_those_before_as_far_back_as_the_model_looks() -> None:
+    engine = FakeEngine(streaming=False, carry_tokens=20)
+    session = make(engine, carry_over=True)
+    session.push_text("One here. Two. Three. Four.")
+    session.end()
+    for _ in range(4):
+        engine.speak()
+        take(session)
+    told = {id: tuple(range(10 * id, 10 * id + 9)) for id in range(1, 5)}
+    assert [carried(engine, id) for id in range(1, 5)] == [
+        [],
+        [("One here.", told[1])],
+        [("One here.", told[1]), ("Two.", told[2])],
+        [("Two.", told[2]), ("Three.", told[3])],  # with the first they would be 27
+    ]
+    assert session.is_over
+
+
+def test_an_engine_that_was_lost_is_told_the_same_past_again() -> None:
+    engine = FakeEngine(streaming=False, carry_tokens=20)
+    session = make(engine, carry_over=True)
+    session.push_text("One. Two two. Three.")
+    session.end()
+    engine.speak()
+    engine.speak(1)
+    session.resume()
+    assert carried(engine, 3) == carried(engine, 2) == [("One.", tuple(range(10, 19)))]
+
+
+def test_without_carrying_over_every_sentence_begins_anew() -> None:
+    engine = FakeEngine(streaming=False, carry_tokens=20)
+    session = make(engine)
+    session.push_text("One. Two.")
+    session.end()
+    engine.speak()
+    engine.speak()
+    assert carried(engine, 1) == carried(engine, 2) == []

@@ -32,6 +32,7 @@ class Settings(TypedDict, total=False):
     temperature: float
     top_k: int
     use_cache: bool
+    carry_over: bool
     paced: bool  # spoken as it is played (the default), or as fast as it is taken
     pronunciations: dict[str, str]  # what is written → how it is said
 

@@ -33,6 +33,7 @@ from stream_server.engine.messages import (
     Ready,
     RemoveVoice,
     SequenceStats,
+    Spoken,
     Tick,
 )
 from stream_server.errors import EngineBusy, EngineDead, Overloaded, StreamServerError
@@ -279,6 +280,7 @@ class Engine:
         lead_s: float = math.inf,
         plays_at: float | None = None,
         begin: int = 0,
+        past: tuple[Spoken, ...] = (),
     ) -> int:
         """→ the sequence's id; everything that becomes of it is told to `listener`.
 
@@ -289,7 +291,7 @@ class Engine:
             raise EngineDead("the speech engine is not running")
         id = next(self._ids)
         self._listeners[id] = listener
-        self._send(AddSequence(id, words, final, controls, credit, lead_s, plays_at, begin))
+        self._send(AddSequence(id, words, final, controls, credit, lead_s, plays_at, begin, past))
         return id
 
     def extend(self, id: int, words: tuple[Word, ...] = (), final: bool = False, speed: float | None = None) -> None:

@@ -157,6 +157,8 @@ class EngineCore:
                 continue
             if token.got_token:
                 sequence.undecoded += 1
+                if sequence.controls.carry_over:
+                    sequence.tokens.append(token.token)
                 sequence.stamp(tokens=sequence.stats.tokens + 1)
             if sequence.stats.tokens >= self.spec.max_tokens:
                 sequence.truncated = not token.ended
@@ -193,7 +195,7 @@ class EngineCore:
             self.runner.forget(sequence)
         self.scheduler.release(sequence)
         sequence.stamp(finished=self.clock())
-        self.finished.append(Finished(sequence.id, reason, sequence.stats, message))
+        self.finished.append(Finished(sequence.id, reason, sequence.stats, message, tuple(sequence.tokens)))
 
     def drain(self) -> None:
         while True:
@@ -235,6 +237,7 @@ class EngineCore:
             command.lead_s,
             command.plays_at,
             command.begin,
+            command.past,
             words=list(command.words),
             final=command.final,
             stats=stats,

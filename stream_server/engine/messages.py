@@ -26,6 +26,8 @@ class ModelSpec:
     text_streaming: bool  # may words arrive while a sequence is being decoded?
     phones: tuple[str, ...] = ()  # what a pronunciation may use, inline or in a dictionary
     speeds: bool = True  # may it be asked to speak faster or slower?
+    options: tuple[str, ...] = ()  # of "temperature", "top_k" and "use_cache", those it heeds
+    carry_tokens: int = 0  # of earlier sequences, that a sequence may be spoken on from; 0: each begins anew
     reader: str = "words"  # what makes sequences of its text: English words, or "plain" units that it reads itself
     cloning: bool = False  # can it be given voices?
 
@@ -37,10 +39,19 @@ class Controls:
     voice: str
     seed: int = 0
     speed: float = 1.0  # 0.5 … 2, in steps of 0.01
-    temperature: float = 0.3  # 0 is greedy
-    top_k: int = 50
+    temperature: float | None = None  # 0 is greedy; None: the model's own
+    top_k: int | None = None  # the same
     sample_rate: int = 24_000
     use_cache: bool = True  # False computes the whole sequence anew at every step: the yardstick
+    carry_over: bool = False  # speak on from the sequences before, which are told with it
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A sequence that is over: its words, and the tokens it was spoken with."""
+
+    words: tuple[Word, ...]
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class AddSequence:
     lead_s: float = math.inf  # how far ahead of its listener's playback it is spoken; then it rests
     plays_at: float | None = None  # when its first sample will be wanted; None: as soon as there is one
     begin: int = 0  # samples the listener has already, from an engine that was lost: made again, not given out
+    past: tuple[Spoken, ...] = ()  # of the same text, in their order: with `carry_over`
 
 
 @dataclass(frozen=True)
@@ -152,6 +164,7 @@ class Finished:
     reason: str
     stats: SequenceStats
     message: str = ""
+    tokens: tuple[int, ...] = ()  # all of them, with `carry_over`
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class TokenResult:
     ended: bool = False
     starved: bool = False
     broken: bool = False
+    token: int = 0  # its first column, of a sequence that tells its tokens
 
 
 @dataclass
@@ -85,9 +86,13 @@ class Runner:
         for s in sequences:
             self.tokens[slot(s)] = SlotTokens()
             self.model.vocoder.reset(slot(s), s.controls, self.vocoder_state)
-        prompts = [self.model.prompt(reading.words, reading.final) for reading in readings]
+        prompts = [self.prompt(reading) for reading in readings]
         step = self.model.prefill(slots(sequences), prompts, [s.controls for s in sequences], self.state)
         return self.collect(sequences, step)
+
+    def prompt(self, reading: Reading) -> Any:
+        prompt, past = self.model.prompt(reading.words, reading.final), reading.sequence.past
+        return self.model.after(prompt, past) if past else prompt
 
     def extend(self, reading: Reading) -> TokenResult:
         prompt = self.model.prompt(reading.words, reading.final)
@@ -109,7 +114,10 @@ class Runner:
                 self.tokens[slot(s)].words.append(step.words[row])
             if revised := step.revised.get(row):
                 self.tokens[slot(s)].words[-len(revised) :] = revised
-            results[s.id] = TokenResult(step.has_token[row], step.is_end[row], step.starved[row], step.broken[row])
+            token = int(step.tokens[row, 0]) if s.controls.carry_over else 0
+            results[s.id] = TokenResult(
+                step.has_token[row], step.is_end[row], step.starved[row], step.broken[row], token
+            )
         return results
 
     def vocode(self, rows: list[Vocode]) -> dict[int, SoundResult]:

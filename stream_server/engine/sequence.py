@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from stream_server.engine.messages import Controls, SequenceStats
+from stream_server.engine.messages import Controls, SequenceStats, Spoken
 from stream_server.text.word import Word
 
 
@@ -33,6 +33,7 @@ class Sequence:
     lead_s: float = math.inf  # how far ahead of playback it is spoken
     plays_at: float | None = None  # when its first sample is wanted; None before there is any sound
     begin: int = 0  # samples from its start that are made and not given out
+    past: tuple[Spoken, ...] = ()  # what it is spoken on from
     resting: bool = False  # far enough ahead
     words: list[Word] = field(default_factory=list)  # not yet given to the model
     final: bool = False  # no more words will come
@@ -43,6 +44,7 @@ class Sequence:
     chunks: int = 0  # calls of the vocoder so far
     chunk: int = 0  # tokens the last of them was given
     truncated: bool = False
+    tokens: list[int] = field(default_factory=list)  # so far, where they are to be told
     stats: SequenceStats = SequenceStats()
 
     def stamp(self, **fields: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from stream_server.engine.messages import Controls, ModelSpec
+from stream_server.engine.messages import Controls, ModelSpec, Spoken
 from stream_server.models.plan import ChunkPlan
 from stream_server.text.word import Word
 from stream_server.voices.stored import StoredVoice
@@ -69,6 +69,10 @@ class SpeechModel(Protocol):
 
     def prompt(self, words: Sequence[Word], final: bool) -> Any:
         """Words → what the model reads; pure, on the CPU, well under a millisecond a word."""
+        ...
+
+    def after(self, prompt: Any, past: Sequence[Spoken]) -> Any:
+        """The same, to be spoken on from these, which were spoken in this order.  Only where `spec.carry_tokens`."""
         ...
 
     def allocate(self, num_slots: int) -> Any: ...

@@ -1,5 +1,6 @@
 """Families by name, imported when chosen."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -11,15 +12,18 @@ CHECKPOINTS = "stream_server.models.glm_tts.model"  # the one family that comes 
 FAMILIES = {"lark": "stream_server.models.lark.model"}
 
 
-def load(name: str, device: str = "cpu") -> SpeechModel:
+def load(name: str, device: str = "cpu", dtypes: Mapping[str, str] | None = None) -> SpeechModel:
     """A family's model by its name, or a checkpoint by its directory, decoding on a device of torch's.
 
+    dtypes: of a checkpoint's parts, by their names: "fp32", "bf16" or "fp16".
     `ConfigError` lists what exists, or names what is wrong with the checkpoint.
     """
     if Path(name).is_dir():
-        return cast(SpeechModel, import_module(CHECKPOINTS).load_model(Path(name), device))
+        return cast(SpeechModel, import_module(CHECKPOINTS).load_model(Path(name), device, dtypes or {}))
     if name not in FAMILIES:
         raise ConfigError(
             f"unknown model {name!r}", field="model", limit=", ".join((*FAMILIES, "a GLM-TTS checkpoint's directory"))
         )
+    if dtypes:
+        raise ConfigError(f"dtype: {name} has no parts to choose it for", field="dtype")
     return cast(SpeechModel, import_module(FAMILIES[name]).load(device))

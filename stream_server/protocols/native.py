@@ -91,6 +91,7 @@ class _Start(_Named):
     temperature: Temperature | None = None
     top_k: TopK | None = None
     use_cache: bool = Settings.use_cache
+    carry_over: bool = Settings.carry_over
     paced: bool = Settings.paced
     reference: Reference | None = None
     pronunciations: Annotated[dict[str, Any], AfterValidator(texts)] = Field(default_factory=dict)

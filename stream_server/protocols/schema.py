@@ -75,6 +75,13 @@ def check_settings(settings: Settings, spec: ModelSpec, uncached: bool = True) -
         raise CannotClone("this model has voices of its own alone", field="reference")
     if settings.reference is not None and settings.voice is not None:
         raise InvalidSetting("voice: the reference is the voice", field="voice", limit="null")
+    for name in ("temperature", "top_k"):
+        if getattr(settings, name) is not None and name not in spec.options:
+            raise InvalidSetting("this model draws in a way of its own", field=name)
+    if not settings.use_cache and "use_cache" not in spec.options:
+        raise InvalidSetting("this model always decodes with its cache", field="use_cache", limit="true")
+    if settings.carry_over and not spec.carry_tokens:
+        raise InvalidSetting("this model begins every sentence anew", field="carry_over", limit="false")
     if settings.voice is not None and settings.voice not in spec.voices:
         raise UnknownVoice("no such voice here", field="voice", limit=", ".join(spec.voices))
     if settings.speed != 1.0 and not spec.speeds:

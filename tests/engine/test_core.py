@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from stream_server.engine.core import EngineCore
-from stream_server.engine.messages import AbortSequence, AddSequence, Controls, ExtendSequence, Finished, GrantCredit
+from stream_server.engine.messages import (
+    AbortSequence,
+    AddSequence,
+    Controls,
+    ExtendSequence,
+    Finished,
+    GrantCredit,
+    Spoken,
+)
 from tests.fakes import SAMPLES_PER_TOKEN, TOKENS_PER_WORD, FakeModel, expected_sound, words
 
 FREE = 1 << 40
@@ -195,3 +203,17 @@ def test_speed_may_change_in_mid_sequence() -> None:
     heard.run()
     left = 4 * TOKENS_PER_WORD - before // SAMPLES_PER_TOKEN
     assert len(heard.sound(1)) == before + left * SAMPLES_PER_TOKEN // 2
+
+
+def test_tokens_are_told_where_the_next_sequence_is_to_be_spoken_on_from_them() -> None:
+    core = EngineCore(FakeModel(text_streaming=False, carry_tokens=100), 2)
+    core.put(AddSequence(1, words("one two"), True, Controls("one", seed=1, carry_over=True), FREE))
+    add(core, 2, "three")
+    heard = Heard(core).run()
+    assert heard.finished[1].tokens == tuple(range(2 * TOKENS_PER_WORD)) and heard.finished[2].tokens == ()
+    past = (Spoken(words("one two"), heard.finished[1].tokens),)
+    core.put(AddSequence(3, words("four"), True, Controls("one", seed=1, carry_over=True), FREE, past=past))
+    heard.run()
+    assert heard.finished[3].tokens == tuple(range(2 * TOKENS_PER_WORD, 3 * TOKENS_PER_WORD))
+    np.testing.assert_array_equal(heard.sound(3), expected_sound(1, 3)[2 * TOKENS_PER_WORD * SAMPLES_PER_TOKEN :])
+    assert heard.words[3] == [(0, 0)]

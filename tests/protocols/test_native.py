@@ -3,7 +3,7 @@
 import json
 import re
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,17 @@ from stream_server.protocols.native import AUDIO_HEADER, context_of, hello, pars
 from stream_server.protocols.schema import check_settings
 
 SPEC = ModelSpec("lark", ("kathleen", "slt"), (24_000, 32_000), 25.0, 1_000, True)
+ABLE = replace(SPEC, options=("temperature", "top_k", "use_cache"), carry_tokens=100)
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 SECRET = "mothers-maiden-name"
 
-EVERYTHING = Settings("slt", AudioFormat("wav"), 32_000, 1.5, 7, 0.0, 1, False)
+EVERYTHING = Settings("slt", AudioFormat("wav"), 32_000, 1.5, 7, 0.0, 1, False, True)
 
 COMMANDS: list[tuple[str, Command]] = [
     ('{"type":"start","context":"a"}', Start("a", Settings())),
     (
         '{"type":"start","context":"a","voice":"slt","format":"wav","sample_rate":32000,"speed":1.5,"seed":7,'
-        '"temperature":0.0,"top_k":1,"use_cache":false}',
+        '"temperature":0.0,"top_k":1,"use_cache":false,"carry_over":true}',
         Start("a", EVERYTHING),
     ),
     ('{"type":"start","context":"a","voice":null,"seed":null,"speed":1}', Start("a", Settings())),
@@ -297,6 +298,19 @@ def test_whom_a_refused_message_concerns(message: str | bytes, context: str | No
 )
 def test_settings_the_model_has(asked: Settings) -> None:
     check_settings(asked, SPEC)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"temperature": 0.7}, {"temperature": 0.0}, {"top_k": 5}, {"use_cache": False}, {"carry_over": True}],
+    ids=str,
+)
+def test_what_a_model_does_not_heed_is_refused_and_never_passed_over(asked: dict[str, Any]) -> None:
+    (name,) = asked
+    check_settings(Settings(**asked), ABLE)
+    with pytest.raises(InvalidSetting) as caught:
+        check_settings(Settings(**asked), SPEC)
+    assert caught.value.field == name
 
 
 @pytest.mark.parametrize(

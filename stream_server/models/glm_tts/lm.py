@@ -63,6 +63,11 @@ class SpeechLM:
             prefill(self.plain, self.embed(ids[start:stop]), slot, start, cache)
         return max(start, stop)
 
+    def recompute(self, ids: Sequence[int], slot: int, cache: KVCache) -> None:
+        """All that stands before a sequence's last id written anew, at once: what a step costs that keeps nothing."""
+        if len(ids) > 1:
+            prefill(self.plain, self.embed(ids[:-1]), slot, 0, cache)
+
     def logits(self, ids: Sequence[int], slots: list[int], positions: list[int], cache: KVCache) -> Tensor:
         """One id a row → float32 [B, codes + 1] on the device, good until the next call; writes the cache.
 

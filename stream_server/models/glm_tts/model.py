@@ -6,15 +6,16 @@ A segment's prompt is written into the cache in bounded pieces, so that a long o
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from stream_server.engine.messages import Controls, ModelSpec
+from stream_server.engine.messages import Controls, ModelSpec, Spoken
 from stream_server.errors import BrokenVoice, ConfigError, UnknownVoice
+from stream_server.models.glm_tts import carry
 from stream_server.models.glm_tts import lm as speech_lm
 from stream_server.models.glm_tts.chunks import Schedule, schedule
 from stream_server.models.glm_tts.cloning import SPEECH_TOKENIZER, TOKENIZER, store_of, voice_shape
@@ -26,7 +27,7 @@ from stream_server.models.glm_tts.flow_voices import FlowVoices
 from stream_server.models.glm_tts.hift import HiFT, hift_table, load_hift
 from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
 from stream_server.models.glm_tts.hift_stream import HiFTState, HiFTStream
-from stream_server.models.glm_tts.lm import LM_PART, SpeechLM, lengths
+from stream_server.models.glm_tts.lm import LM_PART, MOST, SpeechLM, lengths
 from stream_server.models.glm_tts.marks import Units, closing, unit_at, units
 from stream_server.models.glm_tts.outlet import Outlet
 from stream_server.models.glm_tts.pace import Pace, PaceState
@@ -34,7 +35,7 @@ from stream_server.models.glm_tts.sampling import Draw, choose
 from stream_server.models.glm_tts.text import written
 from stream_server.models.glm_tts.tokenizer import TextTokenizer, read_tokenizer
 from stream_server.models.glm_tts.voice import Voice, VoiceShape
-from stream_server.models.glm_tts.weights import Checkpoint, Table, find
+from stream_server.models.glm_tts.weights import Checkpoint, Table, dtype_of, find
 from stream_server.models.interface import Sound, Step
 from stream_server.models.plan import ChunkPlan
 from stream_server.nn.kv_cache import KVCache
@@ -43,21 +44,23 @@ from stream_server.voices.store import FOLDER, VoiceStore
 from stream_server.voices.stored import StoredVoice
 
 log = logging.getLogger(__name__)
-POSITIONS = 2048  # of one segment: a reference of 30 s, 60 units of text and what they come to
+POSITIONS = 2560  # of one segment: 30 s of a reference and what is carried over, 60 units of text and what they come to
 STEPS = 10  # of the flow
 CHUNKS = "early"
 TRIM = 2  # frames of the vocoder's reach that hardly weigh
 LLM, FLOW, HIFT = "llm", "flow", "hift"
+CHOOSABLE = ("lm", "flow")  # parts whose numbers may be narrow; the vocoder's phases bear no rounding
 DATA = (TOKENIZER, SPEECH_TOKENIZER, "frontend", FOLDER)  # what is copied as it is
 OTHER_SEED = 0x5EED  # for what is drawn beside codes
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A prompt: the segment's ids, and how much has been said at the end of each unit of text, for the marks."""
+    """A prompt: the segment's ids, its units for the marks, and what of the same text it is spoken on from."""
 
     ids: tuple[int, ...]
     units: Units
+    past: tuple[carry.Said, ...] = ()
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Row:
 
     @property
     def ready(self) -> bool:
-        return self.at == len(self.ids) - 1 or bool(self.codes)
+        return self.at == len(self.ids) - 1 or bool(self.codes) or not self.controls.use_cache
 
 
 @dataclass
@@ -109,6 +112,8 @@ class GLMTTS:
             token_rate=flow.config.token_rate,
             max_tokens=POSITIONS,
             text_streaming=False,
+            options=("temperature", "top_k", "use_cache"),
+            carry_tokens=carry.BUDGET,
             reader="plain",
             cloning=True,
             phones=tokenizer.phonemes,
@@ -138,19 +143,29 @@ class GLMTTS:
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
         return Segment(tuple(self.tokenizer.encode(written(words))), units(words))
 
+    def after(self, prompt: Segment, past: Sequence[Spoken]) -> Segment:
+        said = (carry.Said(self.prompt(each.words, True).ids, each.tokens) for each in past)
+        return replace(prompt, past=tuple(said))
+
     def allocate(self, num_slots: int) -> GLMState:
         return GLMState(self.lm.allocate(num_slots))
 
     def prefill(self, slots: list[int], prompts: list[Segment], controls: list[Controls], state: GLMState) -> Step:
         """The prompt's layout alone; its ids are written from the next step on, a piece at a time."""
-        tokens = self.lm.tokens
         for slot, segment, chosen in zip(slots, prompts, controls):
             voice = self.voices[chosen.voice]
-            codes = (tokens.first + voice.codes).tolist()
-            ids = [*voice.text_ids.tolist(), *segment.ids, tokens.begin, *codes]
+            ids = self.layout(voice, segment)
             least, most = lengths(len(ids), len(segment.ids), self.lm.positions)
             state.rows[slot] = Row(chosen, ids, least, most, segment.units, voice.pace)
         return self.step(len(slots))
+
+    def layout(self, voice: Voice, segment: Segment) -> list[int]:
+        """What of the past fits stands before the segment; a row has to hold the most that this may come to."""
+        reference = carry.Said(tuple(voice.text_ids.tolist()), tuple(voice.codes.tolist()))
+        upcoming = len(segment.ids)
+        room = self.lm.positions - 1 - upcoming - MOST * upcoming
+        before = carry.kept(reference, segment.past, upcoming, room=room)
+        return carry.layout(before, segment.ids, self.lm.tokens)
 
     def extend(self, slot: int, prompt: Segment, state: GLMState) -> bool:
         raise NotImplementedError("a segment is whole when it is begun")
@@ -169,11 +184,12 @@ class GLMTTS:
 
     def draw(self, places: list[int], slots: list[int], rows: list[Row], cache: KVCache, step: Step) -> None:
         first = self.lm.tokens.first
+        for slot, row in zip(slots, rows):
+            if not row.controls.use_cache:
+                self.lm.recompute([*row.ids, *(first + code for code in row.codes)], slot, cache)
         latest = [first + row.codes[-1] if row.codes else row.ids[-1] for row in rows]
         logits = self.lm.logits(latest, slots, [len(row.ids) - 1 + len(row.codes) for row in rows], cache)
-        draws = [
-            Draw(row.controls.seed, len(row.codes), row.codes, may_stop=len(row.codes) >= row.least) for row in rows
-        ]
+        draws = [draw_of(row) for row in rows]
         columns, broken = choose(logits, draws, self.lm.stop)
         for place, row, column, wrong in zip(places, rows, columns, broken):
             step.broken[place] = wrong
@@ -195,6 +211,13 @@ class GLMTTS:
         """Nothing happened, in so many rows."""
         no = [False] * count
         return Step(torch.zeros(count, 1, dtype=torch.int64), [*no], [*no], [*no], [-1] * count, [*no])
+
+
+def draw_of(row: Row) -> Draw:
+    """The release's law; with a top_k its other one, plain."""
+    temperature = 1.0 if row.controls.temperature is None else row.controls.temperature
+    number, may_stop = len(row.codes), len(row.codes) >= row.least
+    return Draw(row.controls.seed, number, row.codes, temperature, row.controls.top_k, may_stop)
 
 
 @dataclass
@@ -302,15 +325,24 @@ def voices_in(store: VoiceStore, shape: VoiceShape) -> dict[str, Voice]:
     return found
 
 
-def load_model(folder: Path, device: str = "cpu", **dtypes: torch.dtype) -> GLMTTS:
+def chosen_dtypes(dtypes: Mapping[str, str]) -> list[torch.dtype]:
+    """Of each CHOOSABLE part.  ConfigError where another is named, or no type of number."""
+    if unknown := set(dtypes) - set(CHOOSABLE):
+        raise ConfigError(
+            f"dtype: no part {min(unknown)!r} whose numbers can be chosen", field="dtype", limit=", ".join(CHOOSABLE)
+        )
+    return [dtype_of(dtypes.get(part, "fp32"), f"dtype.{part}") for part in CHOOSABLE]
+
+
+def load_model(folder: Path, device: str = "cpu", dtypes: Mapping[str, str] | None = None) -> GLMTTS:
     """The release's directory; ConfigError names the file and what is wrong with it.
 
-    dtypes: of the parts `lm` and `flow`; the vocoder stays float32.
+    dtypes: of CHOOSABLE parts, by `dtype_of`'s names; float32 where none is said.
     """
+    lm_dtype, flow_dtype = chosen_dtypes(dtypes or {})
     tokenizer = read_tokenizer(folder / TOKENIZER)
-    lm_dtype = dtypes.get("lm", torch.float32)
     lm = speech_lm.load(folder / LLM, tokenizer.speech_tokens(), lm_dtype, POSITIONS, device)
-    flow = load_flow(read_flow_config(folder / FLOW / "config.yaml"), load_part(folder, FLOW_PART))
+    flow = load_flow(read_flow_config(folder / FLOW / "config.yaml"), load_part(folder, FLOW_PART), flow_dtype)
     hift = load_hift(hift_settings(folder / HIFT), load_part(folder, HIFT_PART))
     store, shape = store_of(folder), voice_shape(folder, tokenizer)
     voices = voices_in(store, shape)

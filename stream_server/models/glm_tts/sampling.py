@@ -6,8 +6,9 @@ nucleus' shares, h the latest columns and p the distribution, column t comes wit
 
     q(t) where t is not in h, else 0,  +  (sum of q over h) p(t).
 
-Plain top-k draws from the nucleus of k columns and keeps what it drew; k = 1 is greedy.  A row's two random numbers
-come from its seed and the draw's number, so a row draws the same in any company.
+Plain top-k draws from the nucleus of k columns and keeps what it drew; k = 1 is greedy.  At a temperature other than 1
+p is the distribution at it, by either law.  A row's two random numbers come from its seed and the draw's number, so a
+row draws the same in any company.
 """
 
 from collections.abc import Sequence

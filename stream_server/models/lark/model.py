@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from stream_server.engine.messages import Controls, ModelSpec
+from stream_server.engine.messages import Controls, ModelSpec, Spoken
 from stream_server.models.interface import Step
 from stream_server.models.lark import fsq
 from stream_server.models.lark.decoder import TOKEN_COLUMNS, Decoder
@@ -34,6 +34,7 @@ from stream_server.text.word import Word
 
 PIECE = 48  # symbols of text encoded at a time: some ten words
 MAX_TOKENS = 4096  # of one sequence, 164 s: more than 400 digits or 200 letters spelled out
+TEMPERATURE, TOP_K = 0.3, 50  # where none is asked for
 
 
 @dataclass
@@ -88,6 +89,7 @@ class Lark:
             max_tokens=MAX_TOKENS,
             text_streaming=True,
             phones=PHONES,
+            options=("temperature", "top_k", "use_cache"),
         )
 
     @property
@@ -96,6 +98,9 @@ class Lark:
 
     def prompt(self, words: Sequence[Word], final: bool) -> Prompt:
         return read(words, self.lexicon, final)
+
+    def after(self, prompt: Prompt, past: Sequence[Spoken]) -> Prompt:
+        raise NotImplementedError("every sentence begins anew")
 
     def allocate(self, num_slots: int) -> LarkState:
         if isinstance(self.step, DecodeStep):
@@ -140,8 +145,8 @@ class Lark:
         logits = self.logits(slots, rows, state.cache)
         codes = sample(
             logits[:, : fsq.NUM_CODES],
-            [row.controls.temperature for row in rows],
-            [row.controls.top_k for row in rows],
+            [heat(row.controls) for row in rows],
+            [row.controls.top_k or TOP_K for row in rows],
             *int64([[row.controls.seed for row in rows], [row.steps for row in rows]]),
         ).tolist()
         tokens, words = [], []
@@ -181,6 +186,10 @@ class Lark:
         before, at = int64([[row.before for row in rows], standing])
         text = torch.stack([row.encodings[row.pointer.at] for row in rows])
         return text.add_(self.codes[before]).add_(self.standing[at])
+
+
+def heat(controls: Controls) -> float:
+    return TEMPERATURE if controls.temperature is None else controls.temperature
 
 
 def load(device: str = "cpu") -> Lark:

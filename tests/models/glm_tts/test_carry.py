@@ -3,17 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as some
 
-from stream_server.models.glm_tts.carry import BUDGET, Spoken, kept
+from stream_server.models.glm_tts.carry import BUDGET, Said, kept
 
 segments = some.builds(
-    Spoken,
+    Said,
     some.lists(some.just(1), min_size=1, max_size=40).map(tuple),
     some.lists(some.just(2), max_size=400).map(tuple),
 )
 
 
-def spoken(text: int, codes: int) -> Spoken:
-    return Spoken((1,) * text, (2,) * codes)
+def spoken(text: int, codes: int) -> Said:
+    return Said((1,) * text, (2,) * codes)
 
 
 def test_the_first_segment_has_the_reference_before_it() -> None:
@@ -45,8 +45,8 @@ def test_a_reference_without_words_is_no_division_by_nothing() -> None:
 
 
 @given(segments, some.lists(segments, max_size=12), some.integers(1, 200))
-def test_what_stays_is_the_reference_and_the_longest_end_that_fits(ref: Spoken, past: list[Spoken], new: int) -> None:
-    def fits(found: tuple[Spoken, ...]) -> bool:
+def test_what_stays_is_the_reference_and_the_longest_end_that_fits(ref: Said, past: list[Said], new: int) -> None:
+    def fits(found: tuple[Said, ...]) -> bool:
         codes, text = sum(len(s.codes) for s in found), sum(len(s.text) for s in found)
         return codes + codes / text * new <= BUDGET
 

@@ -49,6 +49,13 @@ def test_draws_follow_the_law(row: int) -> None:
     assert np.abs(found - GOLDEN["ras_expected_prob"][row]).max() < 0.02
 
 
+def test_at_a_temperature_the_law_is_that_of_the_distribution_at_it() -> None:
+    for row in (2, 7, 11):
+        warmed = [choose(LOGITS[row][None] / 0.7, [Draw(3, n, LATEST[row])], STOP)[0] for n in range(300)]
+        asked = [choose(LOGITS[row][None].clone(), [Draw(3, n, LATEST[row], 0.7)], STOP)[0] for n in range(300)]
+        assert asked == warmed
+
+
 def test_only_the_latest_ten_columns_are_not_repeated() -> None:
     logits = torch.full((50,), -20.0)
     logits[3] = 5.0
