@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.excitation import Excitation
 from stream_server.models.glm_tts.hift_config import HiFTConfig
-from stream_server.models.glm_tts.names import Shapes, compare, own_shapes, shape_at, shapes_of
+from stream_server.models.glm_tts.names import Shapes, compare, fitting, own_shapes, shapes_of, size_at
 
 LOUDEST = 100.0  # of a bin
 LAST_SLOPE = 0.01  # before the last convolution, where everywhere else it is lrelu_slope
@@ -240,8 +240,8 @@ def load_hift(config: HiFTConfig, tensors: Mapping[str, Tensor]) -> HiFT:
 def hift_table(config: HiFTConfig, shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """Every tensor that a checkpoint with these shapes must have, weight norm spelt as it is there."""
     plain = {folded_name(name): tuple(shape) for name, shape in shapes.items() if not name.endswith(GAINS)}
-    with torch.device("meta"):
-        wanted = own_shapes(HiFT(config, shape_of(config, plain)))
+    sizes = shape_of(config, plain)
+    wanted = fitting("vocoder", lambda: own_shapes(HiFT(config, sizes)))
     table: dict[str, tuple[int, ...]] = {}
     for name, shape in wanted.items():
         layer = name.removesuffix(".weight")
@@ -273,13 +273,13 @@ def fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def shape_of(config: HiFTConfig, shapes: Shapes) -> HiFTShape:
     """Sizes from folded tensors' shapes.  ConfigError: one is missing, or a setting does not fit them."""
 
-    def size(name: str) -> tuple[int, ...]:
-        return shape_at(shapes, name)
+    def size(name: str, axis: int) -> int:
+        return size_at(shapes, name, axis)
 
     stages = len(config.upsample_rates)
     kernels = len(config.resblock_dilation_sizes)
-    ups = [size(f"ups.{stage}.weight") for stage in range(stages)]
-    for (_, _, kernel), rate in zip(ups, config.upsample_rates):
+    up_kernels = [size(f"ups.{stage}.weight", 2) for stage in range(stages)]
+    for kernel, rate in zip(up_kernels, config.upsample_rates):
         if kernel < rate or (kernel - rate) % 2:
             raise ConfigError(f"upsample_rates: {rate} does not fit a kernel of {kernel}", field="upsample_rates")
     if len(config.source_resblock_dilation_sizes) != stages:
@@ -289,17 +289,30 @@ def shape_of(config: HiFTConfig, shapes: Shapes) -> HiFTShape:
     strides = [1]
     for rate in reversed(config.upsample_rates[1:]):
         strides.insert(0, strides[0] * rate)
-    return HiFTShape(
-        mel=size("conv_pre.weight")[1],
-        channels=(size("conv_pre.weight")[0], *(up[1] for up in ups)),
-        pre_kernel=size("conv_pre.weight")[2],
-        post_kernel=size("conv_post.weight")[2],
-        up_kernels=tuple(up[2] for up in ups),
-        kernels=tuple(size(f"resblocks.{kernel}.convs1.0.weight")[2] for kernel in range(kernels)),
-        source_kernels=tuple(size(f"source_resblocks.{stage}.convs1.0.weight")[2] for stage in range(stages)),
-        down=tuple((size(f"source_downs.{stage}.weight")[2], stride) for stage, stride in enumerate(strides)),
-        n_fft=size("conv_post.weight")[0] - 2,
-        harmonics=size("m_source.l_linear.weight")[1],
-        f0_channels=size("f0_predictor.classifier.weight")[1],
-        f0_kernel=size("f0_predictor.condnet.0.weight")[2],
+    shape = HiFTShape(
+        mel=size("conv_pre.weight", 1),
+        channels=(size("conv_pre.weight", 0), *(size(f"ups.{stage}.weight", 1) for stage in range(stages))),
+        pre_kernel=size("conv_pre.weight", 2),
+        post_kernel=size("conv_post.weight", 2),
+        up_kernels=tuple(up_kernels),
+        kernels=tuple(size(f"resblocks.{kernel}.convs1.0.weight", 2) for kernel in range(kernels)),
+        source_kernels=tuple(size(f"source_resblocks.{stage}.convs1.0.weight", 2) for stage in range(stages)),
+        down=tuple((size(f"source_downs.{stage}.weight", 2), stride) for stage, stride in enumerate(strides)),
+        n_fft=size("conv_post.weight", 0) - 2,
+        harmonics=size("m_source.l_linear.weight", 1),
+        f0_channels=size("f0_predictor.classifier.weight", 1),
+        f0_kernel=size("f0_predictor.condnet.0.weight", 2),
     )
+    check(config, shape)
+    return shape
+
+
+def check(config: HiFTConfig, shape: HiFTShape) -> None:
+    """What no layer notices, and would come out at another length."""
+    odd = (shape.pre_kernel, shape.post_kernel, shape.f0_kernel, *shape.kernels, *shape.source_kernels)
+    if any(kernel % 2 == 0 for kernel in odd):
+        raise ConfigError("the vocoder's checkpoint has an even kernel", field="vocoder")
+    if any(kernel != (2 * stride if stride > 1 else 1) for kernel, stride in shape.down):
+        raise ConfigError("upsample_rates: the source's kernels are for others", field="upsample_rates")
+    if shape.n_fft % 2 or not 0 < 2 * config.istft_hop <= shape.n_fft:
+        raise ConfigError(f"istft_params: a hop of {config.istft_hop} does not fit {shape.n_fft}", field="istft_params")
