@@ -123,6 +123,9 @@ class PaperModel:
     def prompt(self, words: Any, final: bool) -> tuple[int, bool]:
         return len(words), final
 
+    def reading(self, words: Any) -> str:
+        return ""
+
     def allocate(self, num_slots: int) -> dict[int, Row]:
         return {}
 

@@ -101,6 +101,9 @@ class FakeModel:
     def prompt(self, words: Sequence[Word], final: bool) -> tuple[int, bool]:
         return len(words), final
 
+    def reading(self, words: Sequence[Word]) -> str:
+        return " ".join(word.spoken for word in words)
+
     def allocate(self, num_slots: int) -> dict[int, FakeRow]:
         return {}
 

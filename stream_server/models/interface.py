@@ -64,6 +64,10 @@ class SpeechModel(Protocol):
         """Words → what the model reads; pure, on the CPU, well under a millisecond a word."""
         ...
 
+    def reading(self, words: Sequence[Word]) -> str:
+        """What the model reads where these words stand, for people to look at."""
+        ...
+
     def allocate(self, num_slots: int) -> Any: ...
 
     def prefill(self, slots: list[int], prompts: list[Any], controls: list[Controls], state: Any) -> Step:

@@ -93,6 +93,9 @@ class Lark:
     def prompt(self, words: Sequence[Word], final: bool) -> Prompt:
         return read(words, self.lexicon, final)
 
+    def reading(self, words: Sequence[Word]) -> str:
+        return " ".join(word.spoken for word in words)
+
     def allocate(self, num_slots: int) -> LarkState:
         if isinstance(self.step, DecodeStep):
             return LarkState(self.lm.transformer.allocate(num_slots, MAX_TOKENS))
