@@ -144,7 +144,7 @@ class EngineCore:
             token = results[sequence.id]
             sequence.stamp(**times)
             if token.broken:
-                self.finish(sequence, "failed", "the model gave no finite numbers")
+                self.finish(sequence, "failed", "the model could not go on with this text")
                 continue
             if token.got_token:
                 sequence.undecoded += 1

@@ -15,16 +15,25 @@ import torch
 from torch import Tensor
 
 from stream_server.engine.messages import Controls, ModelSpec
-from stream_server.errors import ConfigError
+from stream_server.errors import ConfigError, TextTooLong
 from stream_server.models.glm_tts import lm as speech_lm
 from stream_server.models.glm_tts.chunks import Schedule, schedule
-from stream_server.models.glm_tts.cloning import SPEECH_TOKENIZER, TOKENIZER, VOICES, store_of, voice_shape
+from stream_server.models.glm_tts.cloning import (
+    FLOW,
+    FLOW_FILES,
+    HIFT,
+    SPEECH_TOKENIZER,
+    TOKENIZER,
+    VOICES,
+    hift_settings,
+    store_of,
+    voice_shape,
+)
 from stream_server.models.glm_tts.convert import Part
 from stream_server.models.glm_tts.flow import Flow, Prompt, flow_table, load_flow
 from stream_server.models.glm_tts.flow_config import read_flow_config
 from stream_server.models.glm_tts.flow_stream import FlowState, FlowStream, FlowVoice
-from stream_server.models.glm_tts.hift import HiFT, hift_table, load_hift
-from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
+from stream_server.models.glm_tts.hift import HiFT, Reach, hift_table, load_hift
 from stream_server.models.glm_tts.hift_stream import HiFTState, HiFTStream
 from stream_server.models.glm_tts.lm import LM_PART, SpeechLM, lengths
 from stream_server.models.glm_tts.sampling import Draw, choose
@@ -38,10 +47,9 @@ from stream_server.nn.kv_cache import KVCache
 from stream_server.text.word import Word
 
 POSITIONS = 2048  # of one segment: a reference of 30 s, 60 units of text and what they come to
-STEPS = 10  # of the flow
 CHUNKS = "early"
-TRIM = 2  # frames of the vocoder's reach that hardly weigh
-LLM, FLOW, HIFT = "llm", "flow", "hift"
+TRIM, MEASURED = 2, Reach(15, 15, False)  # frames that hardly weigh, of this reach, which is the release's
+LLM = "llm"
 DATA = (TOKENIZER, SPEECH_TOKENIZER, "frontend", VOICES)  # what is copied as it is
 CODES_A_UNIT = 6.0  # of speech for a unit of text, about: where a word is thought to begin
 OTHER_SEED = 0x5EED  # for what is drawn beside codes
@@ -107,21 +115,28 @@ class GLMTTS:
         self.vocoder.add_voice(name, voice)
 
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
-        return Segment(tuple(self.tokenizer.encode(written(words))), len(words))
+        return Segment(tuple(self.tokenizer.encode(self.reading(words))), len(words))
+
+    def reading(self, words: Sequence[Word]) -> str:
+        return written(words)
 
     def allocate(self, num_slots: int) -> GLMState:
         return GLMState(self.lm.allocate(num_slots))
 
     def prefill(self, slots: list[int], prompts: list[Segment], controls: list[Controls], state: GLMState) -> Step:
         """The prompt's layout alone; its ids are written from the next step on, a piece at a time."""
-        tokens = self.lm.tokens
-        for slot, segment, chosen in zip(slots, prompts, controls):
+        tokens, step = self.lm.tokens, self.step(len(slots))
+        for place, (slot, segment, chosen) in enumerate(zip(slots, prompts, controls)):
             voice = self.voices[chosen.voice]
             codes = (tokens.first + voice.codes).tolist()
             ids = [*voice.text_ids.tolist(), *segment.ids, tokens.begin, *codes]
-            least, most = lengths(len(ids), len(segment.ids), self.lm.positions)
+            try:
+                least, most = lengths(len(ids), len(segment.ids), self.lm.positions)
+            except TextTooLong:  # its own loss: whoever begins or speaks beside it does not notice
+                step.broken[place] = True
+                continue
             state.rows[slot] = Row(chosen, ids, least, most, segment.units)
-        return self.step(len(slots))
+        return step
 
     def extend(self, slot: int, prompt: Segment, state: GLMState) -> bool:
         raise NotImplementedError("a segment is whole when it is begun")
@@ -189,8 +204,8 @@ class GLMVocoder:
 
     def __init__(self, flow: Flow, hift: HiFT) -> None:
         self.schedule: Schedule = schedule(CHUNKS)
-        self.flow = FlowStream(flow, self.schedule, steps=STEPS)
-        self.hift = HiFTStream(hift, TRIM)
+        self.flow = FlowStream(flow, self.schedule)
+        self.hift = HiFTStream(hift, TRIM if hift.reach() == MEASURED else 0)
         self.rate = hift.config.sampling_rate
         self.voices: dict[str, FlowVoice] = {}
 
@@ -248,14 +263,9 @@ class GLMVocoder:
         return Sound(samples, starts)
 
 
-def hift_settings(folder: Path) -> HiFTConfig:
-    """The release's vocoder has no file of settings, and is known without."""
-    return read_hift_config(folder / "config.json") if (folder / "config.json").is_file() else HiFTConfig()
-
-
 FLOW_PART = Part(
     FLOW,
-    ("model.safetensors", "flow.pt"),
+    FLOW_FILES,
     lambda folder, shapes: Table(dict(flow_table(read_flow_config(folder / "config.yaml"), shapes))),
     copied=("config.yaml",),
 )
@@ -275,6 +285,23 @@ def load_part(folder: Path, part: Part) -> dict[str, Tensor]:
     }
 
 
+def check_fit(lm: SpeechLM, ids: int, codes: int, flow: Flow, hift: HiFT) -> None:
+    """Whether networks belong together; ids of the text tokenizer, codes of the speech tokenizer."""
+    for what, one, other in (
+        ("mel bins of the flow and the vocoder", flow.shape.mel, hift.shape.mel),
+        ("frames a second of the flow and the vocoder", flow.config.mel_rate, hift.config.sampling_rate / hift.hop),
+        ("codes of the speech tokenizer and the language model", codes, lm.tokens.codes),
+    ):
+        if one != other:
+            raise ConfigError(f"the checkpoint does not fit together: {what} are {one:g} and {other:g}", field="model")
+    for what, needed, there in (
+        ("codes, of which the flow knows", lm.tokens.codes, flow.shape.vocabulary),
+        ("ids, of which the language model knows", ids, lm.config.vocabulary),
+    ):
+        if needed > there:
+            raise ConfigError(f"the checkpoint does not fit together: {needed} {what} {there}", field="model")
+
+
 def load_model(folder: Path, device: str = "cpu", **dtypes: torch.dtype) -> GLMTTS:
     """The release's directory; ConfigError names the file and what is wrong with it.
 
@@ -286,5 +313,6 @@ def load_model(folder: Path, device: str = "cpu", **dtypes: torch.dtype) -> GLMT
     flow = load_flow(read_flow_config(folder / FLOW / "config.yaml"), load_part(folder, FLOW_PART))
     hift = load_hift(hift_settings(folder / HIFT), load_part(folder, HIFT_PART))
     store, shape = store_of(folder), voice_shape(folder, tokenizer)
+    check_fit(lm, tokenizer.size, shape.codes, flow, hift)
     voices = {name: shape.check(store.get(name)) for name in store.names()}
     return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), voices)
