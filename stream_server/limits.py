@@ -40,4 +40,4 @@ class Limits:
     upload_s: float = 60.0  # until all of one has come
     stored_voices: int = 1_000
     # The engine.
-    stall_s: float = 0.2  # without a sign of life while there is work: it counts as dead
+    stall_s: float = 0.2  # without a sign of life while there is work: it counts as dead; longer where its steps are

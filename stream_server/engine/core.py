@@ -56,6 +56,7 @@ class EngineCore:
         self.pinged = False
         self.timings: list[tuple[int, int, float]] | None = None  # of steps, for whoever calibrates
         self.steps = 0
+        self.longest_s = 0.0  # of its steps
         self.stopped = False
 
     def put(self, command: Command) -> None:
@@ -65,7 +66,7 @@ class EngineCore:
     def load(self) -> EngineLoad:
         slots = self.scheduler.num_slots
         capacity = slots if self.costs is None else min(slots, self.costs.capacity(self.token_s))
-        return self.scheduler.load(self.steps, capacity)
+        return self.scheduler.load(self.steps, capacity, self.longest_s)
 
     def run(self, emit: Callable[[Ready | Tick], None]) -> None:
         """Step until told to stop; sleeps while there is nothing to do."""
@@ -102,6 +103,7 @@ class EngineCore:
         if plan.is_empty:
             return
         self.scheduler.took(seconds)
+        self.longest_s = max(self.longest_s, seconds)
         seconds -= result.reading_s  # no part of the line that `Costs` knows
         if self.costs is not None:
             self.costs.note(len(plan.decode), result.vocoded, seconds)

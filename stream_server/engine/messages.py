@@ -147,6 +147,7 @@ class EngineLoad:
     waiting: int
     steps: int
     capacity: int  # streams it believes it can serve without a gap
+    longest_s: float = 0.0  # the longest step since it was calibrated
 
 
 @dataclass(frozen=True)
