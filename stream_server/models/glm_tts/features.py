@@ -1,7 +1,8 @@
 """What the networks see of a reference recording: three spectral pictures of the same samples.
 
 Every picture is a matter of its settings alone, and what is computed once is kept by all of them together.  Samples
-are float32 in [-1, 1], mono; frames come first: [T, bins].  Knows no recording's origin and no network.
+are float32 in [-1, 1], mono; frames come first: [T, bins].  Computed in float64, so that no machine's FFT shows in them.
+Knows no recording's origin and no network.
 """
 
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def kaldi_fbank(pcm: Tensor, settings: KaldiSettings = KaldiSettings()) -> Tenso
 @lru_cache
 def hann(length: int) -> Tensor:
     """One period of it."""
-    return torch.hann_window(length, periodic=True)
+    return torch.hann_window(length, periodic=True, dtype=torch.float64).float()
 
 
 @lru_cache
