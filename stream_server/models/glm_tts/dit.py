@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stream_server.errors import ConfigError
-from stream_server.models.glm_tts.names import Shapes, size_at
+from stream_server.models.glm_tts.names import Shapes, numbered, size_at
 from stream_server.nn.rope import pair_rotation, rotate_pairs
 
 PREFIX = "estimator."
@@ -99,12 +99,6 @@ def shape_of(shapes: Shapes) -> DiTShape:
         speaker=speaker,
         concat=concat,
     )
-
-
-def numbered(names: Shapes, prefix: str) -> int:
-    """How many n there are in prefix + "n.…"."""
-    found = {name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)}
-    return len(found)
 
 
 class ResponseNorm(nn.Module):

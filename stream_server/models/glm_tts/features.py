@@ -1,7 +1,7 @@
 """What the networks see of a reference recording: three spectral pictures of the same samples.
 
 Every picture is a matter of its settings alone, and what is computed once is kept by all of them together.  Samples
-are float32 in [-1, 1], mono; frames come first: [T, bins].  Computed in float64, so that no machine's FFT shows in them.
+are float32 in [-1, 1], mono; frames come first: [T, bins].  Computed in float64, so that no machine's FFT shows.
 Knows no recording's origin and no network.
 """
 

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.excitation import Excitation
 from stream_server.models.glm_tts.hift_config import HiFTConfig
-from stream_server.models.glm_tts.names import Shapes, compare, fitting, own_shapes, shapes_of, size_at
+from stream_server.models.glm_tts.names import Shapes, compare, fitting, numbered, own_shapes, shapes_of, size_at
 
 LOUDEST = 100.0  # of a bin
 LAST_SLOPE = 0.01  # before the last convolution, where everywhere else it is lrelu_slope
-F0_LAYERS = (0, 2, 4, 6, 8)
+MAX_F0_LAYERS = 32
 SPELLINGS = (
     (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
     (".weight_g", ".weight_v"),
@@ -44,11 +44,12 @@ class HiFTShape:
     harmonics: int
     f0_channels: int
     f0_kernel: int
+    f0_layers: int = 5
 
     @property
     def f0_reach(self) -> int:
         """Frames on either side that a frame's F0 sees."""
-        return len(F0_LAYERS) * (self.f0_kernel // 2)
+        return self.f0_layers * (self.f0_kernel // 2)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class F0Predictor(nn.Module):
     def __init__(self, shape: HiFTShape) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for index in range(len(F0_LAYERS)):
+        for index in range(shape.f0_layers):
             inputs = shape.f0_channels if index else shape.mel
             layers += [nn.Conv1d(inputs, shape.f0_channels, shape.f0_kernel, padding=shape.f0_kernel // 2), nn.ELU()]
         self.condnet = nn.Sequential(*layers)
@@ -302,6 +303,7 @@ def shape_of(config: HiFTConfig, shapes: Shapes) -> HiFTShape:
         harmonics=size("m_source.l_linear.weight", 1),
         f0_channels=size("f0_predictor.classifier.weight", 1),
         f0_kernel=size("f0_predictor.condnet.0.weight", 2),
+        f0_layers=numbered(shapes, "f0_predictor.condnet."),
     )
     check(config, shape)
     return shape
@@ -309,6 +311,8 @@ def shape_of(config: HiFTConfig, shapes: Shapes) -> HiFTShape:
 
 def check(config: HiFTConfig, shape: HiFTShape) -> None:
     """What no layer notices, and would come out at another length."""
+    if shape.f0_layers > MAX_F0_LAYERS:
+        raise ConfigError("the vocoder's checkpoint has too many layers", field="vocoder", limit=MAX_F0_LAYERS)
     odd = (shape.pre_kernel, shape.post_kernel, shape.f0_kernel, *shape.kernels, *shape.source_kernels)
     if any(kernel % 2 == 0 for kernel in odd):
         raise ConfigError("the vocoder's checkpoint has an even kernel", field="vocoder")

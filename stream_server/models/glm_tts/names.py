@@ -37,6 +37,12 @@ def size_at(shapes: Shapes, name: str, axis: int) -> int:
     return shape[axis]
 
 
+def numbered(names: Shapes, prefix: str) -> int:
+    """How many n there are in prefix + "n.…"."""
+    found = {name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)}
+    return len(found)
+
+
 def fitting(what: str, make: Callable[[], T]) -> T:
     """What is made of a checkpoint's shapes, without memory.  ConfigError where no such network can be built."""
     try:

@@ -16,7 +16,9 @@ from stream_server.models.glm_tts.flow import Prompt, load_flow
 from stream_server.models.glm_tts.flow_config import flow_config
 from stream_server.models.glm_tts.hift import HiFTShape, load_hift
 from stream_server.models.glm_tts.hift_config import HiFTConfig
+from stream_server.models.glm_tts.hift_stream import HiFTStream
 from stream_server.models.glm_tts.speech_tokenizer import load_speech_tokenizer
+from stream_server.nn.noise import gaussian
 from tests.models.glm_tts import make_flow, make_hift, plain_flow, plain_hift, plain_speech_tokenizer
 from tests.models.glm_tts.make_lm import make_lm
 from tests.models.glm_tts.make_speech_tokenizer import make_speech_tokenizer
@@ -156,6 +158,7 @@ def hift_shape(rng: Random) -> tuple[HiFTShape, HiFTConfig]:
         harmonics=rng.randint(1, 6),
         f0_channels=rng.randint(2, 12),
         f0_kernel=rng.choice((1, 3, 5)),
+        f0_layers=rng.choice((1, 3, 5)),
     )
     return shape, config
 
@@ -178,6 +181,26 @@ def test_the_vocoder(seed: int) -> None:
     wanted = plain_hift.decode(tensors, config, mel.T, source)
     near(hift.decode(mel.T[None], source[None])[0], wanted)
     assert wanted.shape == (frames * config.hop,) and wanted.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_vocoder_cut_anywhere(seed: int) -> None:
+    rng = Random(seed)
+    shape, config = hift_shape(rng)
+    tensors = make_hift.make_tensors(shape, config, seed)
+    tensors["f0_predictor.classifier.weight"] *= 0.2  # harmonics stay below the rate, where a phase is what it seems
+    hift = load_hift(config, tensors)
+    stream, mel = HiFTStream(hift), torch.randn(60, shape.mel, generator=torch.Generator().manual_seed(seed))
+    state = stream.allocate(1)
+    stream.reset(0, seed, state)
+    pieces, at = [], 0
+    while at < 60:
+        size = rng.choice((0, 1, 2, 7, 19))
+        pieces += stream.decode([0], [mel[at : at + size]], [at + size >= 60], state)
+        at += size
+    numbers = torch.arange(60 * hift.hop * shape.harmonics)
+    noise = gaussian(torch.tensor(seed), numbers).view(1, -1, shape.harmonics)
+    near(torch.cat(pieces), hift.speak(mel[None], noise)[0], 2e-5)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
