@@ -31,6 +31,7 @@ from stream_server.engine.sequence import Sequence, Status
 from stream_server.models.interface import SpeechModel
 
 log = logging.getLogger(__name__)
+FADING = 0.999  # a step: what was one hiccup is forgotten within a minute of speech
 
 
 class EngineCore:
@@ -56,7 +57,7 @@ class EngineCore:
         self.pinged = False
         self.timings: list[tuple[int, int, float]] | None = None  # of steps, for whoever calibrates
         self.steps = 0
-        self.longest_s = 0.0  # of its steps
+        self.longest_s = 0.0  # of its steps, those long past fading
         self.stopped = False
 
     def put(self, command: Command) -> None:
@@ -103,7 +104,7 @@ class EngineCore:
         if plan.is_empty:
             return
         self.scheduler.took(seconds)
-        self.longest_s = max(self.longest_s, seconds)
+        self.longest_s = max(self.longest_s * FADING, seconds)
         seconds -= result.reading_s  # no part of the line that `Costs` knows
         if self.costs is not None:
             self.costs.note(len(plan.decode), result.vocoded, seconds)

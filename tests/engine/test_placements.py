@@ -168,7 +168,7 @@ async def test_an_engine_that_computes_and_says_nothing_is_borne_with_for_longer
 def slow_core() -> EngineCore:
     """A large model's: one of its steps takes half a second, and it has made one that took longer."""
     core = make_core()
-    core.longest_s = 0.6
+    core.longest_s = 0.7
     inner = core.runner.model.decode_step
 
     def decode_step(slots: list[int], state: Any) -> Any:
