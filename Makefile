@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo serve test test-browser test-clients lint types check clean setup
+.PHONY: demo serve test test-browser test-clients test-long lint types check clean setup
 
 setup: .venv/.complete
 
@@ -20,6 +20,9 @@ serve: .venv/.complete
 test: .venv/.complete
 	@$(MAKE) --no-print-directory lint types
 	@OMP_NUM_THREADS=1 PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -q
+
+test-long: .venv/.complete  # minutes: ten thousand interleavings, and the like
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m long
 
 test-browser: .venv/.complete  # needs a Chromium: apt-get install chromium
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/client/web

@@ -126,6 +126,9 @@ class PaperModel:
     def after(self, prompt: Any, past: Any) -> Any:
         raise NotImplementedError("nothing is remembered on paper")
 
+    def reading(self, words: Any) -> str:
+        return ""
+
     def allocate(self, num_slots: int) -> dict[int, Row]:
         return {}
 

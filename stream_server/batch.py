@@ -37,12 +37,16 @@ from stream_server.errors import (
     TextTooLong,
     UnknownVoice,
 )
+from stream_server.limits import Limits
 from stream_server.offline import NO_LIMIT, read_words, sentences
 from stream_server.text.word import Word
+from stream_server.voices.add import read_file
 
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 MAX_LINE = 1 << 20  # characters
 MAX_TEXT = 100_000  # characters of one item
+MAX_SEED = (1 << 63) - 1
+PLACED = ("voice", "seed", "sample_rate")  # of the parameters, what a line tells by itself
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 KINDS = {"seed": int, "sample_rate": int, "carry_over": bool}  # of what is no text
 ALIASES = {
@@ -113,6 +117,7 @@ class Batch:
         """All items of a file, spoken so where they tell nothing else.  `ConfigError` where there is no such file."""
         began = self.core.clock()
         there = set(self.finished())
+        self.mend()
         items = self.waiting(path, seed, carry_over, there)
         while self.fill(items) or self.running:
             tick = self.core.step() or Tick()
@@ -148,7 +153,7 @@ class Batch:
             try:
                 self.begin(item)
                 begun = True
-            except (StreamServerError, OSError) as error:
+            except Exception as error:  # whatever is wrong with one item, the others are spoken
                 self.fail(item.id, error)
         return begun
 
@@ -198,12 +203,15 @@ class Batch:
         encoder = make_encoder(AudioFormat("wav"), controls.sample_rate)
         name = f"{item.id}.wav"
         write(self.folder / name, sized(b"".join(c.data for c in (*encoder.encode(pcm), *encoder.finish()))))
-        spoken = " ".join(word.spoken for part in sentences(read_words(self.core, item.text)) for word in part)
+        model = self.core.runner.model
+        spoken = " ".join(model.reading(part) for part in sentences(read_words(self.core, item.text)))
+        cloned = item.reference is not None
         line = asdict(item) | {
             "file": name,
             "normalised": spoken,
-            "voice": controls.voice if item.reference is None else None,
+            "voice": None if cloned else controls.voice,
             "sample_rate": controls.sample_rate,
+            "parameters": {name: value for name, value in asdict(controls).items() if name not in PLACED},
             "tokens": running.tokens,
             "truncated": running.truncated,
             "audio_s": round(len(pcm) / controls.sample_rate, 4),
@@ -221,6 +229,15 @@ class Batch:
         """Named, and nobody else is disturbed."""
         self.summary.broken[name] = getattr(error, "message", None) or type(error).__name__
         self.told(name)
+
+    def mend(self) -> None:
+        """A manifest that was cut off in mid-line goes on with a new one."""
+        path = self.folder / MANIFEST
+        if path.exists() and path.stat().st_size:
+            with path.open("rb+") as manifest:
+                manifest.seek(-1, os.SEEK_END)
+                if manifest.read(1) != b"\n":
+                    manifest.write(b"\n")
 
     def finished(self) -> Iterator[str]:
         """Items of an earlier run whose sound is there; a last line that was cut off counts for nothing."""
@@ -248,7 +265,7 @@ def read_item(line: str, seed: int, carry_over: bool = False) -> Item:
         raise TextTooLong("the line is too long", field="line", limit=MAX_LINE)
     try:
         told = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidSetting("not JSON", field="line") from None
     if not isinstance(told, dict):
         raise InvalidSetting("not a JSON object", field="line")
@@ -268,11 +285,20 @@ def read_item(line: str, seed: int, carry_over: bool = False) -> Item:
             found[name] = str(value)
         elif type(value) is not kind:
             raise InvalidSetting(f"{name}: not a {kind.__name__}", field=name)
+        elif not is_text(str(value)):
+            raise InvalidSetting(f"{name}: half a surrogate pair is no character", field=name)
+    if not 0 <= found["seed"] <= MAX_SEED:
+        raise InvalidSetting("seed: out of range", field="seed", limit=MAX_SEED)
     if not NAME.fullmatch(found["id"]):
         raise InvalidSetting("id: letters, digits, '.', '_' and '-' alone", field="id", limit=128)
     if len(found["text"]) > MAX_TEXT:
         raise TextTooLong("text: too long", field="text", limit=MAX_TEXT)
     return Item(**found)
+
+
+def is_text(value: str) -> bool:
+    """JSON can tell of halves of characters, which no file can hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def sized(wav: bytes) -> bytes:
@@ -288,8 +314,8 @@ def write(path: Path, data: bytes) -> None:
     os.replace(partial, path)
 
 
-def clone_once(make: Callable[[bytes, str], str]) -> Cloning:
-    """Each recording is read once, however many items speak like it."""
+def clone_once(make: Callable[[bytes, str], str], most: int = Limits.reference_bytes) -> Cloning:
+    """Each recording is read once, however many items speak like it; `most` bytes of a file."""
     made: dict[tuple[str, str], str] = {}
 
     def clone(recording: Path, text: str) -> str:
@@ -297,7 +323,7 @@ def clone_once(make: Callable[[bytes, str], str]) -> Cloning:
         if key not in made:
             if not recording.is_file():
                 raise InvalidSetting(f"prompt_speech: no such file: {recording}", field="reference")
-            made[key] = make(recording.read_bytes(), text)
+            made[key] = make(read_file(recording, most), text)
         return made[key]
 
     return clone

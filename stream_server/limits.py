@@ -48,6 +48,6 @@ class Limits:
     inline_reference_bytes: int = 3_000_000  # of the file: half a minute of WAV, 48 kHz, one channel
     guests: int = 32  # voices of such recordings, at a time: past these the server is overloaded
     # The engine.
-    stall_s: float = 0.2  # without a sign of life while there is work: it counts as dead
+    stall_s: float = 0.2  # without a sign of life while there is work: it counts as dead; longer where its steps are
     load_s: float = 120.0  # a load of a model that was released: beyond it those who wait are told so
     load_queue: int = 64  # contexts that may wait for such a load

@@ -121,6 +121,9 @@ class FakeModel:
     def after(self, prompt: tuple[int, bool, int], past: Sequence[Spoken]) -> tuple[int, bool, int]:
         return prompt[0], prompt[1], sum(len(spoken.tokens) for spoken in past)
 
+    def reading(self, words: Sequence[Word]) -> str:
+        return " ".join(word.spoken for word in words)
+
     def allocate(self, num_slots: int) -> dict[int, FakeRow]:
         return {}
 

@@ -159,3 +159,51 @@ def test_an_item_is_spoken_on_from_itself_where_the_model_can(tmp_path: Path) ->
     assert len(sounds[0]) == len(sounds[1]) and sounds[0] != sounds[1]
     summary = Batch(EngineCore(FakeModel(False), 2), tmp_path / "unable").run(path)
     assert (list(summary.broken), summary.done) == (["on"], 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": 1 << 63},
+        {"seed": -1},
+        {"text": "One \ud83d two."},
+        {"voice": "\udc00"},
+        {"sample_rate": 1},
+        {"reference": "a\0b"},
+        "[" * 100_000,
+    ],
+    ids=str,
+)
+def test_one_bad_item_stops_nobody(wrong: dict[str, Any] | str, tmp_path: Path) -> None:
+    good = [{"id": name, "text": "One two."} for name in ("a", "b")]
+    bad = wrong if isinstance(wrong, str) else {"id": "bad", "text": "One."} | wrong
+    path = tasks(tmp_path / "tasks.jsonl", good[0], bad, good[1])
+    summary = Batch(EngineCore(FakeModel(), 4), tmp_path / "out", clone_once(lambda data, text: "two")).run(path)
+    assert summary.done == 2 and len(summary.broken) == 1
+    assert seconds(tmp_path / "out").keys() == {"a", "b"}
+
+
+def test_a_manifest_cut_off_in_mid_line_goes_on_with_a_new_one(tmp_path: Path) -> None:
+    path, out = tasks(tmp_path / "t.jsonl", *({"id": f"{n}", "text": "One."} for n in range(3))), tmp_path / "out"
+    Batch(EngineCore(FakeModel(), 1), out).run(path)
+    whole = (out / "manifest.jsonl").read_bytes()
+    (out / "manifest.jsonl").write_bytes(whole[:-20])
+    summary = Batch(EngineCore(FakeModel(), 1), out).run(path)
+    assert (summary.done, summary.skipped) == (1, 2)
+    ids = []
+    for line in (out / "manifest.jsonl").read_text().splitlines():
+        ids += [json.loads(line)["id"]] if line.endswith("}") else []
+    assert sorted(ids) == ["0", "1", "2"]
+    assert Batch(EngineCore(FakeModel(), 1), out).run(path).skipped == 3
+
+
+def test_a_line_keeps_what_an_item_was_spoken_with(tmp_path: Path) -> None:
+    item = {"id": "a", "text": "It costs $5.", "seed": 7, "reference": __file__, "reference_text": "A."}
+    batch = Batch(EngineCore(FakeModel(), 1), tmp_path / "out", clone_once(lambda data, text: "two"))
+    batch.run(tasks(tmp_path / "t.jsonl", item))
+    line = json.loads((tmp_path / "out" / "manifest.jsonl").read_text())
+    assert line["text"] == "It costs $5." and line["normalised"] != line["text"] and "five" in line["normalised"]
+    assert (line["seed"], line["reference"], line["reference_text"]) == (7, __file__, "A.")
+    own = dict.fromkeys(("temperature", "top_k"))  # the model's
+    assert line["parameters"] == {"speed": 1.0, **own, "use_cache": True, "carry_over": False}
+    assert line["audio_s"] > 0 and (tmp_path / "out" / line["file"]).exists()

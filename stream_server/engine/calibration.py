@@ -11,14 +11,15 @@ from stream_server.text.word import Word
 BATCHES = (1, 4, 16, 32)
 STEPS = 12  # timed in each batch, after as many that warm the caches
 FREE = 1 << 62  # samples of credit
+ENOUGH_S = 10.0  # of steps, beyond which larger batches are not tried
 
 
 def calibrate(core: EngineCore, words: tuple[Word, ...]) -> None:
     """Time steps on `core`, which must be idle, with `words` of a few seconds' speech; sets its costs."""
     samples: list[tuple[int, int, float]] = []
-    core.costs = None
+    core.costs, core.longest_s = None, 0.0  # first calls do not count
     for batch in BATCHES:
-        if batch <= core.scheduler.num_slots:
+        if batch <= core.scheduler.num_slots and sum(seconds for _, _, seconds in samples) < ENOUGH_S:
             samples += time_steps(core, words, batch)
     core.costs = Costs.fit(samples)
 

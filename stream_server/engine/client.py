@@ -41,6 +41,7 @@ from stream_server.text.word import Word
 from stream_server.voices.stored import StoredVoice
 
 log = logging.getLogger(__name__)
+LONGEST = 2  # times as long as its longest step an engine may be silent
 STARVED = 5  # times as long a silence is borne with where the engine only waits for a processor
 RESTART_S = 3.0  # what a new engine usually takes to load
 
@@ -381,6 +382,11 @@ class Engine:
         self._resume()
         return True
 
+    @property
+    def patience(self) -> float:
+        """Seconds of silence that mean death: a large model on a slow machine takes its time over a step."""
+        return max(self._stall_s, LONGEST * self.load.longest_s)
+
     async def _watch_life(self) -> None:
         """An engine that has work and gives no sign of life is dead, whatever its process says.
 
@@ -398,7 +404,7 @@ class Engine:
                 if now - self._heard_at > self._stall_s / 4:
                     self._send(Ping())
                     asked_at = now
-            elif now - asked_at > self._stall_s * (STARVED if self._client.is_running() else 1):
+            elif now - asked_at > self.patience * (STARVED if self._client.is_running() else 1):
                 log.error("engine stalled", extra={"seconds": round(now - self._heard_at, 3)})
                 self._client.kill()
                 asked_at = None

@@ -37,6 +37,7 @@ from stream_server.models.interface import SpeechModel, TakesVoices
 from stream_server.voices.stored import StoredVoice
 
 log = logging.getLogger(__name__)
+FADING = 0.999  # a step: what was one hiccup is forgotten within a minute of speech
 
 
 class EngineCore:
@@ -64,6 +65,7 @@ class EngineCore:
         self.pinged = False
         self.timings: list[tuple[int, int, float]] | None = None  # of steps, for whoever calibrates
         self.steps = 0
+        self.longest_s = 0.0  # of its steps, those long past fading
         self.stopped = False
 
     def put(self, command: Command) -> None:
@@ -73,7 +75,7 @@ class EngineCore:
     def load(self) -> EngineLoad:
         slots = self.scheduler.num_slots
         capacity = slots if self.costs is None else min(slots, self.costs.capacity(self.token_s))
-        return self.scheduler.load(self.steps, capacity)
+        return self.scheduler.load(self.steps, capacity, self.longest_s)
 
     def run(self, emit: Callable[[Ready | Tick], None]) -> None:
         """Step until told to stop; sleeps while there is nothing to do."""
@@ -110,6 +112,7 @@ class EngineCore:
         if plan.is_empty:
             return
         self.scheduler.took(seconds)
+        self.longest_s = max(self.longest_s * FADING, seconds)
         seconds -= result.reading_s  # no part of the line that `Costs` knows
         if self.costs is not None:
             self.costs.note(len(plan.decode), result.vocoded, seconds)
@@ -153,7 +156,7 @@ class EngineCore:
             token = results[sequence.id]
             sequence.stamp(**times)
             if token.broken:
-                self.finish(sequence, "failed", "the model gave no finite numbers")
+                self.finish(sequence, "failed", "the model could not go on with this text")
                 continue
             if token.got_token:
                 sequence.undecoded += 1

@@ -189,6 +189,7 @@ class EngineLoad:
     waiting: int
     steps: int
     capacity: int  # streams it believes it can serve without a gap
+    longest_s: float = 0.0  # its longest step of late
 
 
 @dataclass(frozen=True)

@@ -212,8 +212,8 @@ class Scheduler:
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
-    def load(self, steps: int, capacity: int) -> EngineLoad:
-        return EngineLoad(self.num_slots, len(self.running), len(self.waiting), steps, capacity)
+    def load(self, steps: int, capacity: int, longest_s: float) -> EngineLoad:
+        return EngineLoad(self.num_slots, len(self.running), len(self.waiting), steps, capacity, longest_s)
 
     def check_integrity(self) -> None:
         """Every slot is free or owned by exactly one running sequence."""

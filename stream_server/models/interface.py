@@ -75,6 +75,10 @@ class SpeechModel(Protocol):
         """The same, to be spoken on from these, which were spoken in this order.  Only where `spec.carry_tokens`."""
         ...
 
+    def reading(self, words: Sequence[Word]) -> str:
+        """What the model reads where these words stand, for people to look at."""
+        ...
+
     def allocate(self, num_slots: int) -> Any: ...
 
     def prefill(self, slots: list[int], prompts: list[Any], controls: list[Controls], state: Any) -> Step:

@@ -165,6 +165,32 @@ async def test_an_engine_that_computes_and_says_nothing_is_borne_with_for_longer
         np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
 
 
+def slow_core() -> EngineCore:
+    """A large model's: one of its steps takes half a second, and it has made one that took longer."""
+    core = make_core()
+    core.longest_s = 0.7
+    inner = core.runner.model.decode_step
+
+    def decode_step(slots: list[int], state: Any) -> Any:
+        if core.steps == LOOP_AT:
+            time.sleep(0.5)
+        return inner(slots, state)
+
+    core.runner.model.decode_step = decode_step  # type: ignore[method-assign]
+    return core
+
+
+@pytest.mark.asyncio
+async def test_an_engine_whose_steps_take_long_is_waited_for() -> None:
+    client = ProcessEngine(slow_core)
+    async with speaking(client, stall_s=0.02) as (engine, ear):
+        first = client.pid
+        engine.extend(1, final=True)
+        assert (await ear.end).reason == "done"
+        assert client.pid == first
+        np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
+
+
 @pytest.mark.asyncio
 async def test_an_engine_that_cannot_come_back_is_told_to_every_listener_and_to_newcomers() -> None:
     client = ProcessEngine(make_core)

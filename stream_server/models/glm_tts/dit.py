@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream_server.models.glm_tts.names import Shapes, shape_at
+from stream_server.errors import ConfigError
+from stream_server.models.glm_tts.names import Shapes, numbered, size_at
 from stream_server.nn.rope import pair_rotation, rotate_pairs
 
 PREFIX = "estimator."
@@ -25,6 +26,7 @@ TABLE_POSITIONS = 4096  # later frames share the last entry: 81.9 s at 50 Hz
 TABLE_BASE = 10_000.0
 TIME_SCALE = 1000.0
 EPS = 1e-6
+MAX_BLOCKS = 1024
 NO_TOKEN = 0  # what an unconditional pass reads where it loses its tokens; a speech code as well
 
 
@@ -66,13 +68,19 @@ def shape_of(shapes: Shapes) -> DiTShape:
     """Dimensions of a checkpoint from its tensors' shapes, names with their prefix.  ConfigError: one is missing."""
 
     def size(name: str, axis: int) -> int:
-        return shape_at(shapes, PREFIX + name)[axis]
+        return size_at(shapes, PREFIX + name, axis)
 
     width, text, mel = size("proj_out.weight", 1), size("text_emb_layer.text_embed.weight", 1), size("proj_out.bias", 0)
     head_dim = 2 * size("rotary_embed.inv_freq", 0)
     blocks = numbered(shapes, PREFIX + "text_emb_layer.text_blocks.")
     first = "text_emb_layer.text_blocks.0."
     depth = numbered(shapes, PREFIX + "transformer_blocks.")
+    speaker = size("norm_out.linear.weight", 1) - width
+    concat = size("emb_concator.proj.weight", 1) - 2 * mel - text
+    if max(blocks, depth) > MAX_BLOCKS:
+        raise ConfigError("the flow's checkpoint has too many blocks", field=PREFIX, limit=MAX_BLOCKS)
+    if min(speaker, concat) < 0:
+        raise ConfigError("the flow's checkpoint has no room for its inputs", field=PREFIX)
     return DiTShape(
         mel=mel,
         width=width,
@@ -88,15 +96,9 @@ def shape_of(shapes: Shapes) -> DiTShape:
         position_kernel=size("emb_concator.conv_pos_embed.conv1d.0.weight", 2),
         position_groups=width // size("emb_concator.conv_pos_embed.conv1d.0.weight", 1),
         times=size("time_embed.time_mlp.0.weight", 1),
-        speaker=size("norm_out.linear.weight", 1) - width,
-        concat=size("emb_concator.proj.weight", 1) - 2 * mel - text,
+        speaker=speaker,
+        concat=concat,
     )
-
-
-def numbered(names: Shapes, prefix: str) -> int:
-    """How many n there are in prefix + "n.…"."""
-    found = {name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)}
-    return len(found)
 
 
 class ResponseNorm(nn.Module):

@@ -1,7 +1,8 @@
 """What the networks see of a reference recording: three spectral pictures of the same samples.
 
 Every picture is a matter of its settings alone, and what is computed once is kept by all of them together.  Samples
-are float32 in [-1, 1], mono; frames come first: [T, bins].  Knows no recording's origin and no network.
+are float32 in [-1, 1], mono; frames come first: [T, bins].  Computed in float64, so that no machine's FFT shows.
+Knows no recording's origin and no network.
 """
 
 from dataclasses import dataclass
@@ -59,25 +60,25 @@ class KaldiSettings:
 def log_mel(pcm: Tensor, settings: MelSettings) -> Tensor:
     """The flow's picture: [n] → [n // hop, bins], natural log of magnitudes.  n must exceed half a window."""
     aside = (settings.window - settings.hop) // 2
-    padded = F.pad(pcm[None, None], (aside, aside), mode="reflect")[0, 0]
-    window = hann(settings.window)
-    spectrum = torch.stft(
-        padded, settings.window, settings.hop, window=window, center=False, return_complex=True, onesided=True
-    )
-    magnitude = (spectrum.real.square() + spectrum.imag.square() + MAGNITUDE_FLOOR).sqrt()
+    magnitude = (power(pcm[None], settings.window, settings.hop, aside)[0] + MAGNITUDE_FLOOR).sqrt()
     bank = slaney_bank(settings.rate, settings.window, settings.bins, settings.low, settings.high)
-    return (bank @ magnitude).clamp(min=MEL_FLOOR).log().T
+    return (magnitude @ bank.T.double()).clamp(min=MEL_FLOOR).log().float()
 
 
 def whisper_mel(pcm: Tensor, settings: WhisperSettings = WhisperSettings()) -> Tensor:
     """Whisper's picture: [B, n] → [B, n // hop, bins], each row measured from its own loudest.  n > window / 2."""
-    window = hann(settings.window)
-    spectrum = torch.stft(pcm, settings.window, settings.hop, window=window, center=True, return_complex=True)
-    power = spectrum[..., :-1].abs().square()
+    found = power(pcm, settings.window, settings.hop, settings.window // 2)[:, :-1]
     bank = slaney_bank(settings.rate, settings.window, settings.bins, 0.0, settings.rate / 2)
-    tens = (bank @ power).clamp(min=WHISPER_FLOOR).log10()
+    tens = (found @ bank.T.double()).clamp(min=WHISPER_FLOOR).log10()
     tens = tens.maximum(tens.amax(dim=(1, 2), keepdim=True) - WHISPER_RANGE)
-    return ((tens + 4) / 4).mT
+    return ((tens + 4) / 4).float()
+
+
+def power(pcm: Tensor, window: int, hop: int, aside: int) -> Tensor:
+    """[B, n], reflected by `aside` at both ends → float64 [B, frames, window / 2 + 1], of Hann windows."""
+    padded = F.pad(pcm[:, None], (aside, aside), mode="reflect")[:, 0]
+    frames = padded.unfold(1, window, hop).double() * hann(window).double()
+    return torch.fft.rfft(frames).abs().square()
 
 
 def kaldi_fbank(pcm: Tensor, settings: KaldiSettings = KaldiSettings()) -> Tensor:
@@ -88,20 +89,19 @@ def kaldi_fbank(pcm: Tensor, settings: KaldiSettings = KaldiSettings()) -> Tenso
     """
     if len(pcm) < settings.window:
         raise ValueError(f"fewer samples than a window's {settings.window}")
-    frames = pcm.unfold(0, settings.window, settings.hop)
+    frames = pcm.double().unfold(0, settings.window, settings.hop)
     frames = frames - frames.mean(dim=1, keepdim=True)
     before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-    frames = (frames - PREEMPHASIS * before) * povey(settings.window)
-    power = torch.fft.rfft(frames, settings.fft).abs().square()
-    energies = power @ kaldi_bank(settings).T
+    frames = (frames - PREEMPHASIS * before) * povey(settings.window).double()
+    energies = torch.fft.rfft(frames, settings.fft).abs().square() @ kaldi_bank(settings).T.double()
     logs = energies.clamp(min=EPSILON).log()
-    return logs - logs.mean(dim=0)
+    return (logs - logs.mean(dim=0)).float()
 
 
 @lru_cache
 def hann(length: int) -> Tensor:
     """One period of it."""
-    return torch.hann_window(length, periodic=True)
+    return torch.hann_window(length, periodic=True, dtype=torch.float64).float()
 
 
 @lru_cache

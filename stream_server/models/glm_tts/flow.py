@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.dit import NO_TOKEN, PREFIX, DiT, DiTShape, Modulation, shape_of
 from stream_server.models.glm_tts.flow_config import FlowConfig
-from stream_server.models.glm_tts.names import Shapes, compare, own_shapes, shape_at, shapes_of
+from stream_server.models.glm_tts.names import Shapes, compare, fitting, own_shapes, shapes_of, size_at
 
 SPEAKER = "spk_embed_affine_layer.weight"
 MASK_FRAMES_PER_TOKEN = (12.5, 22050, 256)  # the mask counts as an older model did: token rate, sample rate, hop
@@ -149,26 +149,25 @@ def load_flow(config: FlowConfig, tensors: Mapping[str, Tensor], dtype: torch.dt
 def flow_table(config: FlowConfig, shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """Every tensor that a checkpoint with these shapes must have: names and shapes, before any of it is read."""
     check(config, shape_of(shapes))
-    with torch.device("meta"):
-        return own_shapes(empty_flow(config, shapes))
+    return fitting("flow", lambda: own_shapes(empty_flow(config, shapes)))
 
 
 def empty_flow(config: FlowConfig, shapes: Shapes) -> Flow:
-    speaker = shape_at(shapes, SPEAKER)[1] if config.speaker_concat else 0
+    speaker = size_at(shapes, SPEAKER, 1) if SPEAKER in shapes else 0
     return Flow(config, shape_of(shapes), speaker)
 
 
 def check(config: FlowConfig, shape: DiTShape) -> None:
     """What the file says against what the tensors are."""
-    claims = [(key, value, getattr(shape, field)) for key, field, value in config.dimensions]
-    claims += [
+    claims: list[tuple[str, int | None, int]] = [
+        *((key, value, getattr(shape, field)) for key, field, value in config.dimensions),
         ("spkr_emb_adaLN", config.speaker_modulates, shape.speaker > 0),
-        ("remove_spkr_concat_condition", not config.speaker_concat, shape.concat == 0),
+        ("remove_spkr_concat_condition", config.speaker_removed, shape.concat == 0),
     ]
     for key, claimed, found in claims:
-        if claimed != found:
+        if claimed not in (None, found):
             raise ConfigError(f"{key} is {claimed}, the flow's checkpoint has {found}", field=key)
-    if shape.text % 2 or shape.head_dim % 2 or shape.text_kernel % 2 == 0 or shape.position_kernel % 2 == 0:
+    if shape.text % 2 or shape.times % 2 or shape.text_kernel % 2 == 0 or shape.position_kernel % 2 == 0:
         raise ConfigError("the flow's checkpoint has an odd width or an even kernel", field=PREFIX)
 
 

@@ -16,7 +16,9 @@ import yaml
 
 from stream_server.errors import ConfigError
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 14  # the release's has 2 kB
+MAX_NODES = 2_000  # aliases counted as often as they stand
+MAX_BRACKETS = 200  # PyYAML takes its time over them
 MAX_STEPS = 1000
 SCHEDULES = ("cosine", "linear")
 REFERENCE = re.compile(r"<([^<>]+)>")
@@ -27,7 +29,6 @@ DIMENSIONS = {  # name in the file → name in DiTShape
     "heads": "heads",
     "dim_head": "head_dim",
     "text_emb_dim": "text",
-    "speech_token_dim": "text",
     "conv_layers": "text_blocks",
     "mel_dim": "mel",
 }
@@ -38,12 +39,12 @@ class FlowConfig:
     token_rate: float  # tokens a second
     mel_rate: float  # frames a second
     token_cfg: bool  # whether the unconditional pass loses its tokens too
-    speaker_modulates: bool
-    speaker_concat: bool
     steps: int = 10
     schedule: str = "cosine"
     cfg_rate: float = 0.7
     dimensions: tuple[tuple[str, str, int], ...] = ()  # (key in the file, field of DiTShape, value)
+    speaker_modulates: bool | None = None  # None: the file does not say, the tensors do
+    speaker_removed: bool | None = None  # from beside the condition mel
 
     @property
     def ratio(self) -> int:
@@ -61,7 +62,13 @@ class FlowConfig:
 
 
 class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """Tags are dropped: a mapping is a mapping, whatever it was to become."""
+    """Tags are dropped: a mapping is a mapping, whatever it was to become.  Merges, which can grow without bound, are
+    refused."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.YAMLError("a merge")
+        super().flatten_mapping(node)
 
 
 def untagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
@@ -85,8 +92,12 @@ def read_flow_config(path: Path) -> FlowConfig:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{where} is larger than a configuration may be", field=where, limit=MAX_BYTES)
         text = path.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > MAX_BRACKETS:
+            raise ConfigError(f"{where} has too many lists in it", field=where, limit=MAX_BRACKETS)
         tree = json.loads(text) if path.suffix == ".json" else yaml.load(text, PlainLoader)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError, RecursionError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # PyYAML's parts raise what they like: KeyError for a truth value that is none, …
         raise ConfigError(f"cannot read {where}: {type(error).__name__}", field=where) from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} is no mapping", field=where)
@@ -99,14 +110,14 @@ def flow_config(tree: dict[str, Any], where: str = "config") -> FlowConfig:
         token_rate=found.number("input_frame_rate", 1, 1000),
         mel_rate=found.number("mel_framerate", 1, 1000),
         token_cfg=found.flag("speech_token_cfg", True),
-        speaker_modulates=found.flag("spkr_emb_adaLN", False),
-        speaker_concat=not found.flag("remove_spkr_concat_condition", False),
         steps=int(found.number("n_timesteps", 1, MAX_STEPS, 10)),
         schedule=found.choice("t_scheduler", SCHEDULES, "cosine"),
         cfg_rate=found.number("inference_cfg_rate", 0, 100, 0.7),
         dimensions=tuple(
             (key, field, int(found.number(key, 1, 1 << 24))) for key, field in DIMENSIONS.items() if key in found.values
         ),
+        speaker_modulates=found.told("spkr_emb_adaLN"),
+        speaker_removed=found.told("remove_spkr_concat_condition"),
     )
 
 
@@ -116,11 +127,13 @@ class Found:
     def __init__(self, where: str, tree: dict[str, Any]) -> None:
         self.where, self.tree = where, tree
         self.values: dict[str, Any] = {}
+        self.nodes = 0
         self.gather(tree, 0)
 
     def gather(self, tree: Any, depth: int) -> None:
-        if depth > 32:
-            raise ConfigError(f"{self.where} is nested too deeply", field=self.where, limit=32)
+        self.nodes += 1
+        if depth > 32 or self.nodes > MAX_NODES:
+            raise ConfigError(f"{self.where} is nested too deeply, or says too much", field=self.where, limit=MAX_NODES)
         children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
         for key, value in children:
             self.values.setdefault(str(key), value)
@@ -156,6 +169,10 @@ class Found:
         if not isinstance(value, bool):
             raise ConfigError(f"{self.where}: {key} must be true or false", field=key)
         return value
+
+    def told(self, key: str) -> bool | None:
+        """A flag, where it is there."""
+        return self.flag(key, False) if key in self.values else None
 
     def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
         value = self.value(key, default)

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.excitation import Excitation
 from stream_server.models.glm_tts.hift_config import HiFTConfig
-from stream_server.models.glm_tts.names import Shapes, compare, own_shapes, shape_at, shapes_of
+from stream_server.models.glm_tts.names import Shapes, compare, fitting, numbered, own_shapes, shapes_of, size_at
 
 LOUDEST = 100.0  # of a bin
 LAST_SLOPE = 0.01  # before the last convolution, where everywhere else it is lrelu_slope
-F0_LAYERS = (0, 2, 4, 6, 8)
+MAX_F0_LAYERS = 32
 SPELLINGS = (
     (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
     (".weight_g", ".weight_v"),
@@ -44,11 +44,12 @@ class HiFTShape:
     harmonics: int
     f0_channels: int
     f0_kernel: int
+    f0_layers: int = 5
 
     @property
     def f0_reach(self) -> int:
         """Frames on either side that a frame's F0 sees."""
-        return len(F0_LAYERS) * (self.f0_kernel // 2)
+        return self.f0_layers * (self.f0_kernel // 2)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class F0Predictor(nn.Module):
     def __init__(self, shape: HiFTShape) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for index in range(len(F0_LAYERS)):
+        for index in range(shape.f0_layers):
             inputs = shape.f0_channels if index else shape.mel
             layers += [nn.Conv1d(inputs, shape.f0_channels, shape.f0_kernel, padding=shape.f0_kernel // 2), nn.ELU()]
         self.condnet = nn.Sequential(*layers)
@@ -240,8 +241,8 @@ def load_hift(config: HiFTConfig, tensors: Mapping[str, Tensor]) -> HiFT:
 def hift_table(config: HiFTConfig, shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """Every tensor that a checkpoint with these shapes must have, weight norm spelt as it is there."""
     plain = {folded_name(name): tuple(shape) for name, shape in shapes.items() if not name.endswith(GAINS)}
-    with torch.device("meta"):
-        wanted = own_shapes(HiFT(config, shape_of(config, plain)))
+    sizes = shape_of(config, plain)
+    wanted = fitting("vocoder", lambda: own_shapes(HiFT(config, sizes)))
     table: dict[str, tuple[int, ...]] = {}
     for name, shape in wanted.items():
         layer = name.removesuffix(".weight")
@@ -273,13 +274,13 @@ def fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def shape_of(config: HiFTConfig, shapes: Shapes) -> HiFTShape:
     """Sizes from folded tensors' shapes.  ConfigError: one is missing, or a setting does not fit them."""
 
-    def size(name: str) -> tuple[int, ...]:
-        return shape_at(shapes, name)
+    def size(name: str, axis: int) -> int:
+        return size_at(shapes, name, axis)
 
     stages = len(config.upsample_rates)
     kernels = len(config.resblock_dilation_sizes)
-    ups = [size(f"ups.{stage}.weight") for stage in range(stages)]
-    for (_, _, kernel), rate in zip(ups, config.upsample_rates):
+    up_kernels = [size(f"ups.{stage}.weight", 2) for stage in range(stages)]
+    for kernel, rate in zip(up_kernels, config.upsample_rates):
         if kernel < rate or (kernel - rate) % 2:
             raise ConfigError(f"upsample_rates: {rate} does not fit a kernel of {kernel}", field="upsample_rates")
     if len(config.source_resblock_dilation_sizes) != stages:
@@ -289,17 +290,33 @@ def shape_of(config: HiFTConfig, shapes: Shapes) -> HiFTShape:
     strides = [1]
     for rate in reversed(config.upsample_rates[1:]):
         strides.insert(0, strides[0] * rate)
-    return HiFTShape(
-        mel=size("conv_pre.weight")[1],
-        channels=(size("conv_pre.weight")[0], *(up[1] for up in ups)),
-        pre_kernel=size("conv_pre.weight")[2],
-        post_kernel=size("conv_post.weight")[2],
-        up_kernels=tuple(up[2] for up in ups),
-        kernels=tuple(size(f"resblocks.{kernel}.convs1.0.weight")[2] for kernel in range(kernels)),
-        source_kernels=tuple(size(f"source_resblocks.{stage}.convs1.0.weight")[2] for stage in range(stages)),
-        down=tuple((size(f"source_downs.{stage}.weight")[2], stride) for stage, stride in enumerate(strides)),
-        n_fft=size("conv_post.weight")[0] - 2,
-        harmonics=size("m_source.l_linear.weight")[1],
-        f0_channels=size("f0_predictor.classifier.weight")[1],
-        f0_kernel=size("f0_predictor.condnet.0.weight")[2],
+    shape = HiFTShape(
+        mel=size("conv_pre.weight", 1),
+        channels=(size("conv_pre.weight", 0), *(size(f"ups.{stage}.weight", 1) for stage in range(stages))),
+        pre_kernel=size("conv_pre.weight", 2),
+        post_kernel=size("conv_post.weight", 2),
+        up_kernels=tuple(up_kernels),
+        kernels=tuple(size(f"resblocks.{kernel}.convs1.0.weight", 2) for kernel in range(kernels)),
+        source_kernels=tuple(size(f"source_resblocks.{stage}.convs1.0.weight", 2) for stage in range(stages)),
+        down=tuple((size(f"source_downs.{stage}.weight", 2), stride) for stage, stride in enumerate(strides)),
+        n_fft=size("conv_post.weight", 0) - 2,
+        harmonics=size("m_source.l_linear.weight", 1),
+        f0_channels=size("f0_predictor.classifier.weight", 1),
+        f0_kernel=size("f0_predictor.condnet.0.weight", 2),
+        f0_layers=numbered(shapes, "f0_predictor.condnet."),
     )
+    check(config, shape)
+    return shape
+
+
+def check(config: HiFTConfig, shape: HiFTShape) -> None:
+    """What no layer notices, and would come out at another length."""
+    if shape.f0_layers > MAX_F0_LAYERS:
+        raise ConfigError("the vocoder's checkpoint has too many layers", field="vocoder", limit=MAX_F0_LAYERS)
+    odd = (shape.pre_kernel, shape.post_kernel, shape.f0_kernel, *shape.kernels, *shape.source_kernels)
+    if any(kernel % 2 == 0 for kernel in odd):
+        raise ConfigError("the vocoder's checkpoint has an even kernel", field="vocoder")
+    if any(kernel != (2 * stride if stride > 1 else 1) for kernel, stride in shape.down):
+        raise ConfigError("upsample_rates: the source's kernels are for others", field="upsample_rates")
+    if shape.n_fft % 2 or not 0 < 2 * config.istft_hop <= shape.n_fft:
+        raise ConfigError(f"istft_params: a hop of {config.istft_hop} does not fit {shape.n_fft}", field="istft_params")

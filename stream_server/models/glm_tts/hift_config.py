@@ -8,7 +8,8 @@ from typing import Any
 
 from stream_server.errors import ConfigError
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 16
+MAX_LIST, MAX_DILATION, MAX_HOP = 8, 1 << 10, 1 << 14
 Dilations = tuple[tuple[int, ...], ...]
 
 
@@ -40,7 +41,7 @@ def read_hift_config(path: Path) -> HiFTConfig:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path} is larger than a configuration may be", field=str(path), limit=MAX_BYTES)
         tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}: {type(error).__name__}", field=str(path)) from None
     return hift_config(tree, str(path))
 
@@ -56,14 +57,22 @@ def hift_config(tree: Any, where: str = "config") -> HiFTConfig:
         told["istft_hop"] = params["hop_len"]
     for key, value in told.items():
         told[key] = checked(value, getattr(HiFTConfig, key), key, where)
-    return HiFTConfig(**told)
+    config = HiFTConfig(**told)
+    for key in ("resblock_dilation_sizes", "source_resblock_dilation_sizes"):
+        if max(max(each) for each in getattr(config, key)) > MAX_DILATION:
+            raise ConfigError(f"{where}: {key} must be at most {MAX_DILATION}", field=key, limit=MAX_DILATION)
+    if config.hop > MAX_HOP:
+        raise ConfigError(
+            f"{where}: upsample_rates make too many samples a frame", field="upsample_rates", limit=MAX_HOP
+        )
+    return config
 
 
 def checked(value: Any, like: Any, key: str, where: str) -> Any:
     """A positive number of the default's kind, or lists of them."""
     if isinstance(like, tuple):
-        if not isinstance(value, list) or not 0 < len(value) <= 64:
-            raise ConfigError(f"{where}: {key} must be a list", field=key, limit=64)
+        if not isinstance(value, list) or not 0 < len(value) <= MAX_LIST:
+            raise ConfigError(f"{where}: {key} must be a list of 1 to {MAX_LIST}", field=key, limit=MAX_LIST)
         return tuple(checked(each, like[0], key, where) for each in value)
     kinds = int if isinstance(like, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < 1e6:

@@ -84,17 +84,16 @@ class SpeechLM:
 def lengths(prompt: int, text: int, positions: int) -> tuple[int, int]:
     """Fewest and most codes for so many ids of text, after a prompt of so many ids, the text's among them.
 
-    The most is what a row of so many positions holds, where that is less; TextTooLong where the fewest are too many.
+    No more than a row of so many positions has room for; TextTooLong where that is less than the fewest.
     """
-    least = int(LEAST * text)
-    most = min(int(MOST * text), positions - prompt)
-    if most < least:
+    least, room = int(LEAST * text), positions - prompt
+    if room < max(least, 1):
         raise TextTooLong(
-            f"text: {text} ids of it after {prompt - text} others come to {least} codes, more than a sequence holds",
+            f"text: {text} ids after {prompt - text} others, and at least {least} codes: more than a sequence holds",
             field="text",
             limit=positions,
         )
-    return least, most
+    return least, min(int(MOST * text), room)
 
 
 def load(

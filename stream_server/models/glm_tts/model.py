@@ -14,18 +14,26 @@ import torch
 from torch import Tensor
 
 from stream_server.engine.messages import Controls, ModelSpec, Spoken
-from stream_server.errors import BrokenVoice, ConfigError, UnknownVoice
+from stream_server.errors import BrokenVoice, ConfigError, TextTooLong, UnknownVoice
 from stream_server.models.glm_tts import carry
 from stream_server.models.glm_tts import lm as speech_lm
 from stream_server.models.glm_tts.chunks import Schedule, schedule
-from stream_server.models.glm_tts.cloning import SPEECH_TOKENIZER, TOKENIZER, store_of, voice_shape
+from stream_server.models.glm_tts.cloning import (
+    FLOW,
+    FLOW_FILES,
+    HIFT,
+    SPEECH_TOKENIZER,
+    TOKENIZER,
+    hift_settings,
+    store_of,
+    voice_shape,
+)
 from stream_server.models.glm_tts.convert import Part
 from stream_server.models.glm_tts.flow import Flow, Prompt, flow_table, load_flow
 from stream_server.models.glm_tts.flow_config import read_flow_config
 from stream_server.models.glm_tts.flow_stream import FlowState, FlowStream
 from stream_server.models.glm_tts.flow_voices import FlowVoices
-from stream_server.models.glm_tts.hift import HiFT, hift_table, load_hift
-from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
+from stream_server.models.glm_tts.hift import HiFT, Reach, hift_table, load_hift
 from stream_server.models.glm_tts.hift_stream import HiFTState, HiFTStream
 from stream_server.models.glm_tts.lm import LM_PART, MOST, SpeechLM, lengths
 from stream_server.models.glm_tts.marks import Units, closing, unit_at, units
@@ -45,10 +53,9 @@ from stream_server.voices.stored import StoredVoice
 
 log = logging.getLogger(__name__)
 POSITIONS = 2560  # of one segment: 30 s of a reference and what is carried over, 60 units of text and what they come to
-STEPS = 10  # of the flow
 CHUNKS = "early"
-TRIM = 2  # frames of the vocoder's reach that hardly weigh
-LLM, FLOW, HIFT = "llm", "flow", "hift"
+TRIM, MEASURED = 2, Reach(15, 15, False)  # frames that hardly weigh, of this reach, which is the release's
+LLM = "llm"
 CHOOSABLE = ("lm", "flow")  # parts whose numbers may be narrow; the vocoder's phases bear no rounding
 DATA = (TOKENIZER, SPEECH_TOKENIZER, "frontend", FOLDER)  # what is copied as it is
 OTHER_SEED = 0x5EED  # for what is drawn beside codes
@@ -141,23 +148,31 @@ class GLMTTS:
         return {"voices": voices, "lm": self.lm, "flow": self.vocoder.flow, "vocoder": self.vocoder.hift}
 
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:
-        return Segment(tuple(self.tokenizer.encode(written(words))), units(words))
+        return Segment(tuple(self.tokenizer.encode(self.reading(words))), units(words))
 
     def after(self, prompt: Segment, past: Sequence[Spoken]) -> Segment:
         said = (carry.Said(self.prompt(each.words, True).ids, each.tokens) for each in past)
         return replace(prompt, past=tuple(said))
+
+    def reading(self, words: Sequence[Word]) -> str:
+        return written(words)
 
     def allocate(self, num_slots: int) -> GLMState:
         return GLMState(self.lm.allocate(num_slots))
 
     def prefill(self, slots: list[int], prompts: list[Segment], controls: list[Controls], state: GLMState) -> Step:
         """The prompt's layout alone; its ids are written from the next step on, a piece at a time."""
-        for slot, segment, chosen in zip(slots, prompts, controls):
+        step = self.step(len(slots))
+        for place, (slot, segment, chosen) in enumerate(zip(slots, prompts, controls)):
             voice = self.voices[chosen.voice]
             ids = self.layout(voice, segment)
-            least, most = lengths(len(ids), len(segment.ids), self.lm.positions)
+            try:
+                least, most = lengths(len(ids), len(segment.ids), self.lm.positions)
+            except TextTooLong:  # its own loss: whoever begins or speaks beside it does not notice
+                step.broken[place] = True
+                continue
             state.rows[slot] = Row(chosen, ids, least, most, segment.units, voice.pace)
-        return self.step(len(slots))
+        return step
 
     def layout(self, voice: Voice, segment: Segment) -> list[int]:
         """What of the past fits stands before the segment; a row has to hold the most that this may come to."""
@@ -236,8 +251,8 @@ class GLMVocoder:
 
     def __init__(self, flow: Flow, hift: HiFT) -> None:
         self.schedule: Schedule = schedule(CHUNKS)
-        self.flow = FlowStream(flow, self.schedule, steps=STEPS)
-        self.hift = HiFTStream(hift, TRIM)
+        self.flow = FlowStream(flow, self.schedule)
+        self.hift = HiFTStream(hift, TRIM if hift.reach() == MEASURED else 0)
         self.pace = Pace()
         self.rate = hift.config.sampling_rate
         self.voices = FlowVoices(self.flow)
@@ -287,14 +302,9 @@ class GLMVocoder:
         return max(0, len(prompt.tokens) * self.flow.ratio - len(prompt.mel))
 
 
-def hift_settings(folder: Path) -> HiFTConfig:
-    """The release's vocoder has no file of settings, and is known without."""
-    return read_hift_config(folder / "config.json") if (folder / "config.json").is_file() else HiFTConfig()
-
-
 FLOW_PART = Part(
     FLOW,
-    ("model.safetensors", "flow.pt"),
+    FLOW_FILES,
     lambda folder, shapes: Table(dict(flow_table(read_flow_config(folder / "config.yaml"), shapes))),
     copied=("config.yaml",),
 )
@@ -334,6 +344,23 @@ def chosen_dtypes(dtypes: Mapping[str, str]) -> list[torch.dtype]:
     return [dtype_of(dtypes.get(part, "fp32"), f"dtype.{part}") for part in CHOOSABLE]
 
 
+def check_fit(lm: SpeechLM, ids: int, codes: int, flow: Flow, hift: HiFT) -> None:
+    """Whether networks belong together; ids of the text tokenizer, codes of the speech tokenizer."""
+    for what, one, other in (
+        ("mel bins of the flow and the vocoder", flow.shape.mel, hift.shape.mel),
+        ("frames a second of the flow and the vocoder", flow.config.mel_rate, hift.config.sampling_rate / hift.hop),
+        ("codes of the speech tokenizer and the language model", codes, lm.tokens.codes),
+    ):
+        if one != other:
+            raise ConfigError(f"the checkpoint does not fit together: {what} are {one:g} and {other:g}", field="model")
+    for what, needed, there in (
+        ("codes, of which the flow knows", lm.tokens.codes, flow.shape.vocabulary),
+        ("ids, of which the language model knows", ids, lm.config.vocabulary),
+    ):
+        if needed > there:
+            raise ConfigError(f"the checkpoint does not fit together: {needed} {what} {there}", field="model")
+
+
 def load_model(folder: Path, device: str = "cpu", dtypes: Mapping[str, str] | None = None) -> GLMTTS:
     """The release's directory; ConfigError names the file and what is wrong with it.
 
@@ -345,5 +372,6 @@ def load_model(folder: Path, device: str = "cpu", dtypes: Mapping[str, str] | No
     flow = load_flow(read_flow_config(folder / FLOW / "config.yaml"), load_part(folder, FLOW_PART), flow_dtype)
     hift = load_hift(hift_settings(folder / HIFT), load_part(folder, HIFT_PART))
     store, shape = store_of(folder), voice_shape(folder, tokenizer)
+    check_fit(lm, tokenizer.size, shape.codes, flow, hift)
     voices = voices_in(store, shape)
     return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), shape, voices)

@@ -1,11 +1,14 @@
 """A network's tensors against a checkpoint's: names and shapes, nothing missing and nothing to spare."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from stream_server.errors import ConfigError
 
+T = TypeVar("T")
 Shapes = Mapping[str, Sequence[int]]
 MAX_NAMED = 5
 
@@ -24,6 +27,31 @@ def shape_at(shapes: Shapes, name: str) -> tuple[int, ...]:
     if name not in shapes:
         raise ConfigError(f"the checkpoint lacks {name}", field=name)
     return tuple(shapes[name])
+
+
+def size_at(shapes: Shapes, name: str, axis: int) -> int:
+    """One of its sizes, at least 1.  ConfigError names what has no such."""
+    shape = shape_at(shapes, name)
+    if len(shape) <= axis or shape[axis] < 1:
+        raise ConfigError(f"the checkpoint has {name} in the shape {list(shape)}", field=name)
+    return shape[axis]
+
+
+def numbered(names: Shapes, prefix: str) -> int:
+    """How many n there are in prefix + "n.…"."""
+    found = {name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)}
+    return len(found)
+
+
+def fitting(what: str, make: Callable[[], T]) -> T:
+    """What is made of a checkpoint's shapes, without memory.  ConfigError where no such network can be built."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the {what}'s tensors have shapes that make no such network ({type(error).__name__})", field=what
+        ) from None
 
 
 def compare(wanted: Shapes, found: Shapes) -> None:

@@ -84,6 +84,8 @@ def read_encoder_config(path: Path) -> EncoderConfig:
         None if block is None else keys.whole("quantize_causal_block_size"),
         bool(keys.switch("encoder_causal_convolution")),
     )
+    if pooling > config.positions:
+        raise keys.wrong("pooling_kernel_size", f"is more than max_source_positions, {config.positions}")
     if config.block is not None and config.block < pooling:
         raise keys.wrong("quantize_causal_block_size", f"is less than pooling_kernel_size, {pooling}")
     return config

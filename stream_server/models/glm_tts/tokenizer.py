@@ -8,6 +8,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from stream_server.models.glm_tts.config import SpeechTokens
 from stream_server.models.glm_tts.files import read_json
 
 MODEL, CONFIG = "tokenizer.model", "tokenizer_config.json"
-MAX_BYTES = 64 << 20
+MAX_BYTES = 16 << 20  # of each file: the release's have 1.5 and about 7 MB
+MAX_TOKENS = 1 << 19
 # GLM-4's cut of a text into pieces, which is that of a widely used vocabulary of its size.
 PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -29,11 +31,12 @@ FIRST, LAST = "<|audio_0|>", "<|audio_{}|>"
 
 class TextTokenizer:
     def __init__(self, ranks: Mapping[bytes, int], added: Mapping[str, int]) -> None:
-        """Raises `ConfigError` where the package that does the cutting is not there."""
+        """ConfigError: the package that does the cutting is not there, or these are no vocabulary."""
         try:
             import tiktoken
         except ImportError:
             raise ConfigError("GLM-TTS needs the extra: pip install 'stream-server[glm]'", field="model") from None
+        check_vocabulary(ranks, added)
         self.added = dict(added)
         self._phonemes = frozenset(name for name in added if PHONEME.fullmatch(name))
         self._coder = tiktoken.Encoding("glm", pat_str=PIECES, mergeable_ranks=dict(ranks), special_tokens=self.added)
@@ -53,14 +56,28 @@ class TextTokenizer:
 
     def speech_tokens(self, codes: int | None = None) -> SpeechTokens:
         """Where speech lies in the vocabulary; `codes`, where given, is how many there are."""
-        audio = [name for name in self.added if re.fullmatch(r"<\|audio_\d+\|>", name)]
+        count = codes or sum(re.fullmatch(r"<\|audio_\d+\|>", name) is not None for name in self.added)
+        first = self._id(FIRST)
+        if any(self._id(LAST.format(code)) != first + code for code in range(count)):
+            raise ConfigError(f"{CONFIG}: the speech tokens' ids do not follow each other", field=FIRST)
         found = {field: self._id(name) for field, name in NAMES.items()}
-        return SpeechTokens(**found, first=self._id(FIRST), last=self._id(LAST.format((codes or len(audio)) - 1)))
+        return SpeechTokens(**found, first=first, last=first + count - 1)
 
     def _id(self, name: str) -> int:
         if name not in self.added:
             raise ConfigError(f"{CONFIG}: there is no token {name}", field=name)
         return self.added[name]
+
+
+def check_vocabulary(ranks: Mapping[bytes, int], added: Mapping[str, int]) -> None:
+    """What the cutting takes for granted, and breaks without."""
+    ids = {*ranks.values(), *added.values()}
+    if len(ids) != len(ranks) + len(added):
+        raise ConfigError(f"{MODEL}: two tokens have one id", field=MODEL)
+    if not all(0 <= id < MAX_TOKENS for id in ids):
+        raise ConfigError(f"{MODEL}: an id is out of range", field=MODEL, limit=MAX_TOKENS - 1)
+    if not all(bytes([byte]) in ranks for byte in range(256)):
+        raise ConfigError(f"{MODEL}: there is a byte without a token", field=MODEL)
 
 
 def read_tokenizer(folder: Path) -> TextTokenizer:
@@ -72,10 +89,11 @@ def read_ranks(path: Path) -> dict[bytes, int]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path}: larger than a vocabulary may be", field=str(path), limit=MAX_BYTES)
-        ranks = {}
-        for line in path.read_bytes().splitlines():
-            token, rank = line.split()
-            ranks[base64.b64decode(token, validate=True)] = int(rank)
+        ranks: dict[bytes, int] = {}
+        with path.open("rb") as file:
+            for line in islice(file, MAX_TOKENS):
+                token, rank = line.split()
+                ranks[base64.b64decode(token, validate=True)] = int(rank)
     except (OSError, ValueError, binascii.Error) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__})", field=str(path)) from None
     return ranks

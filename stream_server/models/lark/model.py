@@ -102,6 +102,9 @@ class Lark:
     def after(self, prompt: Prompt, past: Sequence[Spoken]) -> Prompt:
         raise NotImplementedError("every sentence begins anew")
 
+    def reading(self, words: Sequence[Word]) -> str:
+        return " ".join(word.spoken for word in words)
+
     def allocate(self, num_slots: int) -> LarkState:
         if isinstance(self.step, DecodeStep):
             return LarkState(self.lm.transformer.allocate(num_slots, MAX_TOKENS))

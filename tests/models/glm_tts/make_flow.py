@@ -36,11 +36,11 @@ def make_config(shape: DiTShape, **settings: Any) -> dict[str, Any]:
     }
 
 
-def make_tensors(shape: DiTShape, seed: int = 0, speaker_channels: int = 192) -> dict[str, Tensor]:
+def make_tensors(shape: DiTShape, seed: int = 0) -> dict[str, Tensor]:
     """Every layer keeps about the loudness of what it gets, and gates are open."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
-        names = own_shapes(Flow(flow_config(make_config(shape)), shape, speaker_channels))
+        names = own_shapes(Flow(flow_config(make_config(shape)), shape, shape.speaker or 192))
     tensors = {}
     for name, size in names.items():
         fan = math.prod(size[1:]) or 1

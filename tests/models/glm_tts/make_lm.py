@@ -33,6 +33,7 @@ def make_lm(
     tied: bool | None = True,
     shards: int = 1,
     prefix: str = "",
+    dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> SpeechTokens:
     """Writes config.json and the weights; → the tokens.  tied None: the config does not say, and there is no head."""
@@ -55,30 +56,31 @@ def make_lm(
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    save(folder, {prefix + name: tensor for name, tensor in random_tensors(config, seed).items()}, shards)
+    tensors = random_tensors(config, seed, dtype)
+    save(folder, {prefix + name: tensors[name] for name in tensors}, shards)
     return tokens
 
 
-def random_tensors(config: dict, seed: int) -> dict[str, torch.Tensor]:
+def random_tensors(config: dict, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(seed)
     width, hidden = config["hidden_size"], config["intermediate_size"]
     head_dim = config.get("head_dim", width // config["num_attention_heads"])
     queries, keys = config["num_attention_heads"] * head_dim, config["num_key_value_heads"] * head_dim
 
-    def weight(rows: int, columns: int) -> torch.Tensor:
-        return torch.randn(rows, columns, generator=random) * columns**-0.5
+    def weight(rows: int, columns: int, times: float = 1.0) -> torch.Tensor:
+        return torch.randn(rows, columns, generator=random).mul_(times * columns**-0.5).to(dtype)
 
     def norm() -> torch.Tensor:
-        return torch.rand(width, generator=random) + 0.5
+        return (torch.rand(width, generator=random) + 0.5).to(dtype)
 
-    found = {"model.embed_tokens.weight": weight(config["vocab_size"], width) * 4, "model.norm.weight": norm()}
+    found = {"model.embed_tokens.weight": weight(config["vocab_size"], width, 4), "model.norm.weight": norm()}
     for layer in range(config["num_hidden_layers"]):
         found |= {
             f"model.layers.{layer}.{name}": tensor
             for name, tensor in {
                 "input_layernorm.weight": norm(),
-                "self_attn.q_proj.weight": weight(queries, width) * 2,
-                "self_attn.k_proj.weight": weight(keys, width) * 2,
+                "self_attn.q_proj.weight": weight(queries, width, 2),
+                "self_attn.k_proj.weight": weight(keys, width, 2),
                 "self_attn.v_proj.weight": weight(keys, width),
                 "self_attn.o_proj.weight": weight(width, queries),
                 "post_attention_layernorm.weight": norm(),
@@ -88,7 +90,7 @@ def random_tensors(config: dict, seed: int) -> dict[str, torch.Tensor]:
             }.items()
         }
     if config.get("tie_word_embeddings") is False:
-        found["lm_head.weight"] = weight(config["vocab_size"], width) * 2
+        found["lm_head.weight"] = weight(config["vocab_size"], width, 2)
     return found
 
 

@@ -39,7 +39,7 @@ def stack(t: Tensors, name: str, x: Tensor, dilations: tuple[int, ...]) -> Tenso
 
 def pitch(t: Tensors, mel: Tensor) -> Tensor:
     x = mel
-    for layer in (0, 2, 4, 6, 8):
+    for layer in sorted({int(name.split(".")[2]) for name in t if ".condnet." in name}):
         x = F.elu(conv(t, f"f0_predictor.condnet.{layer}", x))
     return (t["f0_predictor.classifier.weight"] @ x + t["f0_predictor.classifier.bias"][:, None])[0].abs()
 

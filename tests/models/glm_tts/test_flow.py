@@ -154,7 +154,7 @@ def test_the_release_s_yaml_is_read_without_building_anything(tmp_path: Path) ->
     (tmp_path / "config.yaml").write_text(text)
     config = read_flow_config(tmp_path / "config.yaml")
     assert (config.token_rate, config.mel_rate, config.steps, config.cfg_rate) == (25, 50, 10, 0.7)
-    assert config.speaker_modulates and not config.speaker_concat and config.token_cfg
+    assert config.speaker_modulates and config.speaker_removed and config.token_cfg
 
 
 def test_a_made_checkpoint_is_read_back(tmp_path: Path) -> None:

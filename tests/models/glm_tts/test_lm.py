@@ -183,6 +183,7 @@ def test_a_text_is_spoken_with_between_two_and_twenty_codes_an_id() -> None:
     assert lengths(prompt=0, text=0, positions=10) == (0, 0)
     assert lengths(prompt=780, text=11, positions=1000) == (22, 220)
     assert lengths(prompt=800, text=11, positions=1000) == (22, 200)
+    assert lengths(prompt=978, text=11, positions=1000) == (22, 22)
     with pytest.raises(TextTooLong) as refused:
         lengths(prompt=979, text=11, positions=1000)
     assert (refused.value.field, refused.value.limit) == ("text", 1000)

@@ -216,3 +216,22 @@ def test_no_segment_is_more_than_a_row_holds(model: SpeechModel, unit: str) -> N
     for words in sentences(read_words(core, unit * 500)):
         ids = len(model.prompt(words, final=True).ids)
         lengths(750 + 200 + ids, ids, POSITIONS)
+
+
+def test_a_text_too_long_for_a_sequence_costs_nobody_else_theirs(model: SpeechModel) -> None:
+    core = EngineCore(model, 2)
+    words = next(iter(sentences(read_words(core, TEXT))))
+    endless = tuple(read_words(core, " ".join(["incomprehensibilities"] * 60)))
+    core.put(AddSequence(1, words, True, Controls("one", seed=1), NO_LIMIT))
+    for _ in range(10):
+        core.step()
+    core.put(AddSequence(2, endless, True, Controls("two", seed=1), NO_LIMIT))
+    pieces, reasons = [], {}
+    for output in run_to_end(core):
+        if isinstance(output, Frame):
+            pieces.append(output.pcm)
+        else:
+            reasons[output.sequence_id] = output.reason
+    assert reasons == {1: "done", 2: "failed"}
+    wanted = spoken(EngineCore(model, 2), {1: Controls("one", seed=1)})[1]
+    np.testing.assert_allclose(np.concatenate(pieces), wanted, atol=1e-4)
