@@ -73,7 +73,7 @@ def random_tensors(config: dict, seed: int, dtype: torch.dtype = torch.float32) 
     def norm() -> torch.Tensor:
         return (torch.rand(width, generator=random) + 0.5).to(dtype)
 
-    found = {"model.embed_tokens.weight": weight(config["vocab_size"], width, 4), "model.norm.weight": norm()}
+    found = {"model.embed_tokens.weight": weight(config["vocab_size"], width, 1.5), "model.norm.weight": norm()}
     for layer in range(config["num_hidden_layers"]):
         found |= {
             f"model.layers.{layer}.{name}": tensor
