@@ -3,13 +3,13 @@
 Items run side by side through one engine.  One that is wrong is named and stops nobody; one that is finished is in the
 manifest, and a run that was cut off takes up behind it.  A file appears whole or not at all.
 
-An item is one JSON object a line.  Fields by GLM-TTS's names, or the plainer ones beside them:
+An item is one JSON object a line.  Fields by GLM-TTS's names, by those of articles about it, or by plainer ones:
 
-    uttid, id                     the file's name
-    syn_text, text                what to say
-    prompt_speech, reference      a recording to speak like, where the model can; `voice` names one it has
-    prompt_text, reference_text   what is said in it
-    seed, sample_rate, carry_over as on every other surface
+    uttid, output_name, id                  the file's name
+    syn_text, input_text, text              what to say
+    prompt_speech, prompt_audio, reference  a recording to speak like, where the model can; `voice` names one it has
+    prompt_text, reference_text             what is said in it
+    seed, sample_rate, carry_over           as on every other surface
 """
 
 import json
@@ -50,9 +50,9 @@ PLACED = ("voice", "seed", "sample_rate")  # of the parameters, what a line tell
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 KINDS = {"seed": int, "sample_rate": int, "carry_over": bool}  # of what is no text
 ALIASES = {
-    "id": ("uttid", "id"),
-    "text": ("syn_text", "text"),
-    "reference": ("prompt_speech", "reference"),
+    "id": ("uttid", "output_name", "id"),
+    "text": ("syn_text", "input_text", "text"),
+    "reference": ("prompt_speech", "prompt_audio", "reference"),
     "reference_text": ("prompt_text", "reference_text"),
 }
 

@@ -107,10 +107,13 @@ def test_what_is_wrong_with_an_item_is_named(line: str, field: str) -> None:
     assert refused.value.field == field
 
 
-def test_both_spellings_are_one() -> None:
+def test_all_spellings_are_one() -> None:
     plain = read_item('{"id": 7, "text": "Hi.", "reference": "a.wav", "reference_text": "A."}', 3)
     assert plain == read_item(
         '{"uttid": "7", "syn_text": "Hi.", "prompt_speech": "a.wav", "prompt_text": "A.", "other": 1}', 3
+    )
+    assert plain == read_item(
+        '{"output_name": "7", "input_text": "Hi.", "prompt_audio": "a.wav", "prompt_text": "A."}', 3
     )
     assert (plain.id, plain.seed) == ("7", 3)
 
