@@ -36,6 +36,7 @@ from stream_server.carried import Carried
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AddSequence, Controls, Frame
 from stream_server.models.glm_tts import lm as speech_lm
+from stream_server.models.glm_tts.features import MELS
 from stream_server.models.glm_tts.flow import load_flow
 from stream_server.models.glm_tts.flow_config import flow_config
 from stream_server.models.glm_tts.hift import load_hift
@@ -43,7 +44,7 @@ from stream_server.models.glm_tts.hift_config import HiFTConfig
 from stream_server.models.glm_tts.hift_stream import HiFTStream
 from stream_server.models.glm_tts.model import GLMTTS, POSITIONS, GLMState
 from stream_server.models.glm_tts.tokenizer import read_tokenizer
-from stream_server.models.glm_tts.voice import Voice
+from stream_server.models.glm_tts.voice import Voice, VoiceShape
 from stream_server.offline import NO_LIMIT, read_words, run_to_end, sentences
 from stream_server.text.word import Word
 from tests.models.glm_tts import make_flow, make_hift
@@ -110,7 +111,8 @@ def random_model() -> GLMTTS:
         lm = speech_lm.load(Path(place) / "llm", tokens, positions=POSITIONS)
         tokenizer = read_tokenizer(Path(place) / "tokenizer")
     lm.plain.bias[lm.stop] = 1e4
-    return GLMTTS(lm, tokenizer, flow, load_hift(HiFTConfig(), tensors), {"one": random_voice(shape.mel)})
+    wanted = VoiceShape(tokenizer.size, CODES, shape.speaker, MELS[24_000], "")
+    return GLMTTS(lm, tokenizer, flow, load_hift(HiFTConfig(), tensors), wanted, {"one": random_voice(shape.mel)})
 
 
 def random_voice(mel: int) -> Voice:

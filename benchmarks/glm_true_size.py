@@ -64,7 +64,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     folder = Path(tempfile.mkdtemp(prefix="glm-", dir=asked.folder))
     try:
-        figures = measure(folder / "ckpt", SMALL if asked.quick else TRUE, dtype_of(asked.dtype, "dtype"))
+        figures = measure(folder / "ckpt", SMALL if asked.quick else TRUE, asked.dtype)
     finally:
         shutil.rmtree(folder)
     figures = {"dtype": asked.dtype, "threads": asked.threads, **figures}
@@ -72,12 +72,13 @@ def main() -> None:
     conclude("glm_true_size", figures, {}, keep=not asked.quick)
 
 
-def measure(folder: Path, sizes: Sizes, dtype: torch.dtype) -> dict[str, Any]:
-    made = timed(lambda: make_checkpoint(folder, ("one",), sizes=sizes, dtype=dtype, codes=REFERENCE))
+def measure(folder: Path, sizes: Sizes, dtype: str) -> dict[str, Any]:
+    kind = dtype_of(dtype, "dtype")
+    made = timed(lambda: make_checkpoint(folder, ("one",), sizes=sizes, dtype=kind, codes=REFERENCE))
     written = sum(path.stat().st_size for path in folder.rglob("*.*"))
     print(f"{written / 1e9:.1f} GB written in {made.wall:.0f} s")
     began = time.perf_counter()
-    model = load_model(folder, lm=dtype)
+    model = load_model(folder, dtypes={"lm": dtype})
     found: dict[str, Any] = {
         "written_gb": written / 1e9,
         "parameters": parameters(model),

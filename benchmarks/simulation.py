@@ -31,7 +31,7 @@ from torch import Tensor
 
 from stream_server.engine.admission import Admission
 from stream_server.engine.core import EngineCore
-from stream_server.engine.costs import Costs
+from stream_server.engine.costs import LOADED, Costs
 from stream_server.engine.messages import (
     AbortSequence,
     AddSequence,
@@ -264,10 +264,18 @@ def poisson(load: float, seconds: float, seed: int = 1) -> list[Arrival]:
 
 
 def simulate(
-    arrivals: list[Arrival], costs: Costs, cap: int | None = None, slow_from: float | None = None
+    arrivals: list[Arrival],
+    costs: Costs,
+    cap: int | None = None,
+    slow_from: float | None = None,
+    slowness: float = 1.0,
 ) -> dict[str, float]:
-    """`cap`: a fixed number of streams, not the calibrated one; twice as slow from `slow_from`."""
+    """`cap`: a fixed number of streams, not the calibrated one; twice as slow from `slow_from`.
+
+    slowness: what steps take, over what `costs` says.
+    """
     world = World(costs, cap)
+    world.model.slowness = slowness
     for id, arrival in enumerate(arrivals):
         world.at(arrival.at, partial(world.come, id, arrival))
     if slow_from is not None:
@@ -319,7 +327,10 @@ def main() -> None:
 
 
 def beside_the_real(loads: list[float], seconds: float, quick: bool) -> None:
-    """The listeners of `load.py` come to a server and, by its machine's own calibration, to the paper one."""
+    """The listeners of `load.py` come to a server and to the paper one.
+
+    What steps cost is this machine's calibration, slower by what admission reckons with beside a busy front.
+    """
     from load import Load, offer, visits
     from server import server
 
@@ -329,7 +340,7 @@ def beside_the_real(loads: list[float], seconds: float, quick: bool) -> None:
         for erlang in loads:
             load = Load(erlang, seconds, 0.0, seed=3)
             real = offer(served.url, load)
-            paper = simulate([arrival(visit) for visit in visits(load)], costs)
+            paper = simulate([arrival(visit) for visit in visits(load)], costs, slowness=LOADED)
             pair = {name: (paper[name], value) for name, value in as_simulated(real).items()}
             figures[str(erlang)] = {name: {"paper": on_paper, "real": real} for name, (on_paper, real) in pair.items()}
             rows.append([erlang, *(f"{on_paper:.3g} / {real:.3g}" for on_paper, real in pair.values())])

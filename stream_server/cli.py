@@ -44,6 +44,7 @@ console = Console(stderr=True)
 CALIBRATION_TEXT = "The old lighthouse keeper climbed the stairs slowly and lit the lamp."
 
 DTYPE_HELP = "Numbers of a checkpoint's parts, fp32, bf16 or fp16: lm=bf16,flow=fp32 [fp32]."
+TORCHSCRIPT_HELP = "Run the checkpoint's vocos2d program for 32 kHz."
 CARRY_OVER_HELP = "Speak each sentence on from those before, where the model can."
 
 Voice = Annotated[Optional[str], typer.Option(help="Voice; the model's first by default.")]
@@ -71,7 +72,11 @@ def make_core_on(device: str, settings: ServerConfig) -> "EngineCore":
     from stream_server.engine.core import EngineCore
     from stream_server.models import registry
 
-    core = EngineCore(registry.load(settings.model, device, settings.dtype), settings.slots, settings.limits.queue)
+    core = EngineCore(
+        registry.load(settings.model, device, settings.dtype, settings.torchscript),
+        settings.slots,
+        settings.limits.queue,
+    )
     core.spec = with_default_voice(core.spec, settings.voice)
     warm_up(core)
     return core
@@ -132,6 +137,7 @@ def serve(
     threads: Annotated[Optional[int], typer.Option(help="Threads of the engine [1].")] = None,
     device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda [auto].")] = None,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
+    torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
     idle_unload_s: Annotated[Optional[float], typer.Option(help="Unload the model when idle so long [never].")] = None,
     key: Annotated[Optional[list[str]], typer.Option(help="A key that opens the server; repeatable.")] = None,
@@ -157,6 +163,7 @@ def serve(
             threads=threads,
             device=device,
             dtype=dtype,
+            torchscript=torchscript,
             engine=engine,
             idle_unload_s=idle_unload_s,
             keys=tuple(key) if key else None,
@@ -248,6 +255,7 @@ def say(
     cache: Annotated[bool, typer.Option(help="Decode with the KV cache, or without it for comparison.")] = True,
     carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
+    torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as one JSON line.")] = False,
 ) -> None:
@@ -258,7 +266,7 @@ def say(
     from stream_server.session import controls_of
 
     with console.status("loading the voice …"):
-        core = or_exit(partial(make_quiet_core, model, slots=1, threads=threads, dtype=dtype))
+        core = or_exit(partial(make_quiet_core, model, slots=1, threads=threads, dtype=dtype, torchscript=torchscript))
     settings = Settings(
         voice=voice,
         sample_rate=sample_rate,
@@ -317,6 +325,7 @@ def batch(
     seed: Annotated[int, typer.Option(min=0, help="Of items that name none.")] = 0,
     carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
+    torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
     slots: Annotated[int, typer.Option(min=1, max=128, help="Items spoken at once.")] = 8,
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
@@ -328,7 +337,7 @@ def batch(
     def speak() -> None:
         total = sum(1 for _ in lines(tasks))
         with console.status("loading the voice …"):
-            core = make_quiet_core(model, slots=slots, threads=threads, dtype=dtype)
+            core = make_quiet_core(model, slots=slots, threads=threads, dtype=dtype, torchscript=torchscript)
         with Progress(console=console) as progress:
             bar = progress.add_task("items", total=total)
             work = Batch(core, output, cloning(core, model), told=lambda id: progress.advance(bar))

@@ -61,6 +61,7 @@ class ServerConfig(BaseSettings):
     dtype: Annotated[dict[str, Literal["fp32", "bf16", "fp16"]], NoDecode, BeforeValidator(dtypes_by_part)] = Field(
         default_factory=dict
     )  # of a checkpoint's parts, "lm=bf16,flow=fp32" or a table; fp32 where none is said
+    torchscript: bool = False  # may a checkpoint's program be run, as the release's 32 kHz vocoder is one?
     engine: Literal["process", "inprocess"] = "process"
     idle_unload_s: float | None = Field(None, gt=0)  # nobody has spoken for so long: the model is let go of
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -12,18 +12,23 @@ CHECKPOINTS = "stream_server.models.glm_tts.model"  # the one family that comes 
 FAMILIES = {"lark": "stream_server.models.lark.model"}
 
 
-def load(name: str, device: str = "cpu", dtypes: Mapping[str, str] | None = None) -> SpeechModel:
+def load(
+    name: str, device: str = "cpu", dtypes: Mapping[str, str] | None = None, torchscript: bool = False
+) -> SpeechModel:
     """A family's model by its name, or a checkpoint by its directory, decoding on a device of torch's.
 
-    dtypes: of a checkpoint's parts, by their names: "fp32", "bf16" or "fp16".
+    dtypes: of a checkpoint's parts, by their names: "fp32", "bf16" or "fp16".  torchscript: whether a program that
+    comes with a checkpoint may be run.
     `ConfigError` lists what exists, or names what is wrong with the checkpoint.
     """
     if Path(name).is_dir():
-        return cast(SpeechModel, import_module(CHECKPOINTS).load_model(Path(name), device, dtypes or {}))
+        return cast(SpeechModel, import_module(CHECKPOINTS).load_model(Path(name), device, dtypes or {}, torchscript))
     if name not in FAMILIES:
         raise ConfigError(
             f"unknown model {name!r}", field="model", limit=", ".join((*FAMILIES, "a GLM-TTS checkpoint's directory"))
         )
     if dtypes:
         raise ConfigError(f"dtype: {name} has no parts to choose it for", field="dtype")
+    if torchscript:
+        raise ConfigError(f"torchscript: {name} comes with no program", field="torchscript")
     return cast(SpeechModel, import_module(FAMILIES[name]).load(device))

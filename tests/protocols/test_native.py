@@ -379,7 +379,12 @@ def test_the_document_s_server_messages_are_ours() -> None:
 def test_the_document_lists_every_error_a_listener_can_meet() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, StreamServerError)]
     abstract = {"bad_request", "engine_error", "config_error", "unknown_path", "wrong_method", "unknown_model"}
-    abstract |= {"voice_exists", "too_many_voices", "voice_in_use", "engine_busy"}  # of those who keep voices and models
+    abstract |= {
+        "voice_exists",
+        "too_many_voices",
+        "voice_in_use",
+        "engine_busy",
+    }  # of those who keep voices and models
     listed = dict(re.findall(r"^\| `(\w+)` \|(?:[^|]*\|){2} *(\d*) *\|$", DOCUMENT, re.MULTILINE))
     assert set(listed) == {kind.code for kind in kinds} - abstract
     assert all(listed[kind.code] in ("", str(kind.ws_code)) for kind in kinds if kind.code in listed)

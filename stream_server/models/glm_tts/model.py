@@ -28,6 +28,8 @@ from stream_server.models.glm_tts.cloning import (
     store_of,
     voice_shape,
 )
+from stream_server.models.glm_tts.closed_vocoder import RATE as CLOSED_RATE
+from stream_server.models.glm_tts.closed_vocoder import ClosedState, ClosedStream, ClosedVocoder, load_closed
 from stream_server.models.glm_tts.convert import Part
 from stream_server.models.glm_tts.flow import Flow, Prompt, flow_table, load_flow
 from stream_server.models.glm_tts.flow_config import read_flow_config
@@ -103,12 +105,13 @@ class GLMTTS:
         hift: HiFT,
         shape: VoiceShape,
         voices: dict[str, Voice],
+        closed: ClosedVocoder | None = None,
     ) -> None:
         if not voices:
             raise ConfigError(f"the checkpoint has no voices: put one into its folder {FOLDER!r}", field="model")
         self.lm, self.tokenizer, self.shape = lm, tokenizer, shape
         self.voices: dict[str, Voice] = {}
-        self.vocoder = GLMVocoder(flow, hift)
+        self.vocoder = GLMVocoder(flow, hift, closed)
         for name, voice in voices.items():
             self.add_voice(name, voice)
         rate = hift.config.sampling_rate
@@ -240,19 +243,21 @@ class VocoderState:
     flow: FlowState
     hift: HiFTState
     pace: PaceState
+    closed: ClosedState | None = None
     outlets: dict[int, Outlet] = field(default_factory=dict)  # by slot
 
 
 class GLMVocoder:
     """Codes → mel, walked over at the listener's speed → sound.
 
-    The 32 kHz of the release's other vocoder is this one's, resampled.
+    32 kHz is the release's other vocoder's where the user has allowed that program, and else this one's, resampled.
     """
 
-    def __init__(self, flow: Flow, hift: HiFT) -> None:
+    def __init__(self, flow: Flow, hift: HiFT, closed: ClosedVocoder | None = None) -> None:
         self.schedule: Schedule = schedule(CHUNKS)
         self.flow = FlowStream(flow, self.schedule)
         self.hift = HiFTStream(hift, TRIM if hift.reach() == MEASURED else 0)
+        self.closed = None if closed is None else ClosedStream(closed)
         self.pace = Pace()
         self.rate = hift.config.sampling_rate
         self.voices = FlowVoices(self.flow)
@@ -262,7 +267,8 @@ class GLMVocoder:
 
     def allocate(self, num_slots: int) -> VocoderState:
         hift = self.hift.allocate(num_slots)
-        return VocoderState(self.flow.allocate(num_slots), hift, self.pace.allocate(num_slots, hift.mel))
+        closed = None if self.closed is None else self.closed.allocate(num_slots, hift.mel)
+        return VocoderState(self.flow.allocate(num_slots), hift, self.pace.allocate(num_slots, hift.mel), closed)
 
     def reset(self, slot: int, controls: Controls, state: VocoderState) -> None:
         seed = controls.seed ^ OTHER_SEED
@@ -270,8 +276,11 @@ class GLMVocoder:
         self.hift.reset(slot, seed, state.hift)
         self.pace.reset(slot, controls.speed, state.pace)
         lead = self.lead(self.voices[controls.voice].prompt)
-        hop, ratio = self.hift.hift.hop, self.flow.ratio
-        state.outlets[slot] = Outlet(self.rate, controls.sample_rate, hop, lead, ratio)
+        rate, hop = self.rate, self.hift.hift.hop
+        if self.closed is not None and state.closed is not None and controls.sample_rate == CLOSED_RATE:
+            self.closed.reset(slot, state.closed)
+            rate, hop = CLOSED_RATE, self.closed.vocoder.hop
+        state.outlets[slot] = Outlet(rate, controls.sample_rate, hop, lead, self.flow.ratio)
 
     def set_speed(self, slot: int, speed: float, state: VocoderState) -> None:
         self.pace.set_speed(slot, speed, state.pace)
@@ -287,10 +296,23 @@ class GLMVocoder:
     def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: VocoderState) -> list[Sound]:
         mels = self.flow.decode(slots, [each.flatten() for each in tokens], final, state.flow)
         frames = [self.walk(slot, mel, end, state) for slot, mel, end in zip(slots, mels, final)]
-        sounds = self.hift.decode(slots, frames, final, state.hift)
+        sounds = self.sounds(slots, frames, final, state)
         return [
             state.outlets[slot].give(pcm.float().cpu().numpy(), end) for slot, pcm, end in zip(slots, sounds, final)
         ]
+
+    def sounds(self, slots: list[int], frames: list[Tensor], final: list[bool], state: VocoderState) -> list[Tensor]:
+        """By each slot's own vocoder; those of the open one are decoded together."""
+        found: dict[int, Tensor] = {}
+        for slot, mel, end in zip(slots, frames, final):
+            if self.closed is not None and state.closed is not None and state.outlets[slot].rate == CLOSED_RATE:
+                found[slot] = self.closed.decode(slot, mel, end, state.closed)
+        others = [at for at, slot in enumerate(slots) if slot not in found]
+        if others:
+            rows = [slots[at] for at in others]
+            made = self.hift.decode(rows, [frames[at] for at in others], [final[at] for at in others], state.hift)
+            found |= dict(zip(rows, made))
+        return [found[slot] for slot in slots]
 
     def walk(self, slot: int, mel: Tensor, final: bool, state: VocoderState) -> Tensor:
         frames, places = self.pace.walk(slot, mel, final, state.pace)
@@ -361,10 +383,13 @@ def check_fit(lm: SpeechLM, ids: int, codes: int, flow: Flow, hift: HiFT) -> Non
             raise ConfigError(f"the checkpoint does not fit together: {needed} {what} {there}", field="model")
 
 
-def load_model(folder: Path, device: str = "cpu", dtypes: Mapping[str, str] | None = None) -> GLMTTS:
+def load_model(
+    folder: Path, device: str = "cpu", dtypes: Mapping[str, str] | None = None, torchscript: bool = False
+) -> GLMTTS:
     """The release's directory; ConfigError names the file and what is wrong with it.
 
-    dtypes: of CHOOSABLE parts, by `dtype_of`'s names; float32 where none is said.
+    dtypes: of CHOOSABLE parts, by `dtype_of`'s names; float32 where none is said.  torchscript: whether the program
+    that is the release's 32 kHz vocoder may be run.
     """
     lm_dtype, flow_dtype = chosen_dtypes(dtypes or {})
     tokenizer = read_tokenizer(folder / TOKENIZER)
@@ -373,5 +398,6 @@ def load_model(folder: Path, device: str = "cpu", dtypes: Mapping[str, str] | No
     hift = load_hift(hift_settings(folder / HIFT), load_part(folder, HIFT_PART))
     store, shape = store_of(folder), voice_shape(folder, tokenizer)
     check_fit(lm, tokenizer.size, shape.codes, flow, hift)
+    closed = load_closed(folder, shape.mel, device) if torchscript else None
     voices = voices_in(store, shape)
-    return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), shape, voices)
+    return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), shape, voices, closed)
