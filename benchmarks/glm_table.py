@@ -175,9 +175,9 @@ def streamed(model: GLMTTS, segments: list[tuple[Word, ...]], controls: Controls
             if isinstance(output, Frame):
                 first_at = first_at or time.perf_counter()
                 samples += len(output.pcm)
+                positions = max(positions, filled(core.runner.state))
             else:
                 carried.add(words, output.tokens)
-        positions = max(positions, filled(core.runner.state))
     return samples, first_at, positions
 
 
@@ -203,7 +203,8 @@ WAYS = {"streamed": streamed, "whole": whole}
 
 
 def filled(state: GLMState) -> int:
-    return len(state.rows[0].ids) + len(state.rows[0].codes)
+    """Positions of the one row; none where its sequence has ended and it was let go of."""
+    return len(state.rows[0].ids) + len(state.rows[0].codes) if state.rows else 0
 
 
 def sounded(model: GLMTTS, codes: torch.Tensor, controls: Controls) -> np.ndarray:
