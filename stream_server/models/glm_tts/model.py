@@ -147,7 +147,7 @@ class GLMTTS:
 
     @property
     def parts(self) -> dict[str, object]:
-        voices = [self.voices, self.vocoder.voices]
+        voices = [self.voices, self.vocoder.voices.prompts, self.vocoder.voices.latest]
         return {"voices": voices, "lm": self.lm, "flow": self.vocoder.flow, "vocoder": self.vocoder.hift}
 
     def prompt(self, words: Sequence[Word], final: bool) -> Segment:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from stream_server.cli import app
 from stream_server.engine.core import EngineCore
+from stream_server.engine.memory import measure
 from stream_server.engine.messages import AbortSequence, AddSequence, Controls, ExtendSequence, Finished, Frame, Tick
 from stream_server.errors import ConfigError, InvalidPronunciation
 from stream_server.limits import Limits
@@ -235,3 +236,9 @@ def test_a_text_too_long_for_a_sequence_costs_nobody_else_theirs(model: SpeechMo
     assert reasons == {1: "done", 2: "failed"}
     wanted = spoken(EngineCore(model, 2), {1: Controls("one", seed=1)})[1]
     np.testing.assert_allclose(np.concatenate(pieces), wanted, atol=1e-4)
+
+
+def test_what_each_network_holds_is_told_apart(model: SpeechModel) -> None:
+    weights = measure(EngineCore(model, 1).runner).weights
+    assert set(weights) == {"voices", "lm", "flow", "vocoder"}
+    assert all(count > 10_000 for count in weights.values())
