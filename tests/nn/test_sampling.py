@@ -1,36 +1,55 @@
 """Sampling: the law it follows, and whose noise it is."""
 
-import torch
+import numpy as np
+import pytest
 
 from stream_server.nn.sampling import sample, uniform
 
 
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
 def test_a_draw_belongs_to_its_sequence_and_not_to_its_company() -> None:
-    logits = torch.randn(6, 50)
-    seeds, draws = torch.arange(6), torch.arange(6) * 7
-    together = sample(logits, [1.0] * 6, [50] * 6, seeds, draws)
+    logits = normal(6, 50)
+    seeds, draws = list(range(6)), list(range(0, 42, 7))
+    together, _ = sample(logits, [1.0] * 6, [50] * 6, seeds, draws)
     for row in range(6):
-        one = slice(row, row + 1)
-        assert sample(logits[one], [1.0], [50], seeds[one], draws[one]) == together[row]
+        assert sample(logits[row : row + 1], [1.0], [50], seeds[row : row + 1], draws[row : row + 1])[0] == [
+            together[row]
+        ]
 
 
 def test_draws_follow_the_softmax_of_the_top_k() -> None:
-    logits, count = torch.tensor([2.0, 1.0, 0.0, -1.0]), 20_000
-    chosen = sample(logits.expand(count, 4), [0.7] * count, [3] * count, torch.full((count,), 5), torch.arange(count))
-    expected = torch.softmax(logits[:3] / 0.7, dim=0)
-    frequency = torch.bincount(chosen, minlength=4) / count
+    logits, count = np.array([2.0, 1.0, 0.0, -1.0], np.float32), 20_000
+    rows = np.broadcast_to(logits, (count, 4))
+    chosen, _ = sample(rows, [0.7] * count, [3] * count, [5] * count, range(count))
+    weights = np.exp(logits[:3] / 0.7)
+    frequency = np.bincount(chosen, minlength=4) / count
     assert frequency[3] == 0
-    torch.testing.assert_close(frequency[:3], expected, atol=0.015, rtol=0)
+    np.testing.assert_allclose(frequency[:3], weights / weights.sum(), atol=0.015)
 
 
 def test_temperature_zero_is_greedy() -> None:
-    logits = torch.randn(3, 9)
-    assert torch.equal(sample(logits, [0.0] * 3, [9] * 3, torch.zeros(3).long(), torch.arange(3)), logits.argmax(1))
+    logits = normal(3, 9)
+    assert sample(logits, [0.0] * 3, [9] * 3, [0] * 3, range(3))[0] == logits.argmax(1).tolist()
+    assert sample(logits, [0.0, 1.0, 0.0], [9] * 3, [0] * 3, range(3))[0][::2] == logits.argmax(1).tolist()[::2]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_no_distribution_is_told_and_costs_nobody_else(number: float) -> None:
+    logits = normal(3, 9)
+    alone = sample(logits, [1.0] * 3, [5] * 3, [4] * 3, range(3))[0]
+    if number == -np.inf:
+        logits[1] = number
+    else:
+        logits[1, 7] = number
+    chosen, broken = sample(logits, [1.0] * 3, [5] * 3, [4] * 3, range(3))
+    assert broken == [False, True, False] and chosen[::2] == alone[::2]
 
 
 def test_noise_is_uniform_white_and_different_for_neighbouring_seeds() -> None:
-    noise = uniform(torch.arange(50), torch.zeros(50, dtype=torch.int64), 400)
+    noise = uniform(range(50), [0] * 50, 400)
     assert noise.min() > 0 and noise.max() < 1
     assert abs(noise.mean() - 0.5) < 0.01 and abs(noise.var() - 1 / 12) < 0.005
-    across = torch.corrcoef(noise)
-    assert (across - torch.eye(50)).abs().max() < 0.3
+    assert np.abs(np.corrcoef(noise) - np.eye(50)).max() < 0.3

@@ -69,8 +69,7 @@ def choose(logits: Tensor, draws: Sequence[Draw], stop: int) -> tuple[list[int],
     if early:
         logits[early, stop] = -torch.inf
     found = nucleus(logits, draws)
-    seeds, numbers = torch.tensor([[draw.seed for draw in draws], [draw.number for draw in draws]])
-    first, second = uniform(seeds, numbers, 2).numpy().T
+    first, second = uniform([draw.seed for draw in draws], [draw.number for draw in draws], 2).T
     chosen = found.columns[np.arange(len(draws)), inverse(found.shares.cumsum(axis=1), first)].tolist()
     for row, draw in enumerate(draws):
         if draw.repeats(chosen[row]) and not found.broken[row]:

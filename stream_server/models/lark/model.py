@@ -5,12 +5,12 @@ how and how well it speaks.
 """
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -145,15 +145,16 @@ class Lark:
         rows = [state.rows[slot] for slot in slots]
         for row in rows:
             self.read_on(row)
-        logits = self.logits(slots, rows, state.cache)
-        codes = sample(
+        logits = self.logits(slots, rows, state.cache).numpy()
+        codes, broken = sample(
             logits[:, : fsq.NUM_CODES],
             [heat(row.controls) for row in rows],
             [row.controls.top_k or TOP_K for row in rows],
-            *int64([[row.controls.seed for row in rows], [row.steps for row in rows]]),
-        ).tolist()
+            [row.controls.seed for row in rows],
+            [row.steps for row in rows],
+        )
         tokens, words = [], []
-        for row, code, moves in zip(rows, codes, torch.softmax(logits[:, fsq.NUM_CODES :], dim=-1).tolist()):
+        for row, code, moves in zip(rows, codes, shares(logits[:, fsq.NUM_CODES :])):
             tokens.append([code, *row.pointer.around(row.pointer.at, 1)[0]])
             words.append(row.pointer.owners[row.pointer.at])
             row.before, row.steps = code, row.steps + 1
@@ -164,7 +165,7 @@ class Lark:
             [row.pointer.ended for row in rows],
             [row.pointer.starved for row in rows],
             words,
-            [not math.isfinite(highest) for highest in logits.amax(dim=1).tolist()],
+            broken,
         )
 
     def logits(self, slots: list[int], rows: list[Row], cache: KVCache) -> Tensor:
@@ -189,6 +190,13 @@ class Lark:
         before, at = int64([[row.before for row in rows], standing])
         text = torch.stack([row.encodings[row.pointer.at] for row in rows])
         return text.add_(self.codes[before]).add_(self.standing[at])
+
+
+def shares(logits: np.ndarray) -> list[list[float]]:
+    """The softmax of each row of a few logits [B, N]."""
+    with np.errstate(invalid="ignore"):  # rows that are broken
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (weights / weights.sum(axis=1, keepdims=True)).tolist()
 
 
 def heat(controls: Controls) -> float:
