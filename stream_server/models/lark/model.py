@@ -44,7 +44,7 @@ class Row:
     controls: Controls
     voice: int
     pointer: Pointer = field(default_factory=Pointer)
-    encodings: list[Tensor] = field(default_factory=list)  # [width] each, of the pointer's certain symbols
+    encodings: list[np.ndarray] = field(default_factory=list)  # [width] each, of the pointer's certain symbols
     before: int = FIRST  # the last code
     steps: int = 0
     inputs: list[Tensor] = field(default_factory=list)  # [width] each, kept only where the cache is off
@@ -76,7 +76,8 @@ class Lark:
         self.lexicon = lexicon
         with torch.no_grad():
             self.codes = lm.code_table()
-            self.standing = (lm.voice.weight[:, None] + lm.dwell.weight).flatten(0, 1)  # [voices * MAX_DWELL, width]
+            self.coded = self.codes.numpy()  # [NUM_CODES + 1, width]
+            self.standing = (lm.voice.weight[:, None] + lm.dwell.weight).flatten(0, 1).numpy()  # [voices * MAX_DWELL, width]
             step = DecodeStep(lm.transformer, lm.transformer.norm, *lm.head(self.codes), MAX_TOKENS)
             self.step = step if device == "cpu" else CapturedStep(step.to(device))
         self.device = device
@@ -138,7 +139,7 @@ class Lark:
         windows = [row.pointer.around(place, LOOKAHEAD) for place in range(known, min(certain, at + PIECE))]
         symbols = torch.tensor([symbols for symbols, _ in windows])
         inside = torch.tensor([inside for _, inside in windows])
-        row.encodings += self.lm.text.windows(symbols, inside).unbind()
+        row.encodings += list(self.lm.text.windows(symbols, inside).numpy())
 
     @torch.inference_mode()
     def decode_step(self, slots: list[int], state: LarkState) -> Step:
@@ -186,10 +187,12 @@ class Lark:
 
     def inputs(self, rows: list[Row]) -> Tensor:
         """[B, width]: as `PointerLM.embed`, the voice and the dwell looked up together."""
+        before = self.coded[[row.before for row in rows]]
         standing = [row.voice * MAX_DWELL + min(row.pointer.dwell, MAX_DWELL - 1) for row in rows]
-        before, at = int64([[row.before for row in rows], standing])
-        text = torch.stack([row.encodings[row.pointer.at] for row in rows])
-        return text.add_(self.codes[before]).add_(self.standing[at])
+        x = np.array([row.encodings[row.pointer.at] for row in rows])
+        x += before
+        x += self.standing[standing]
+        return torch.from_numpy(x)
 
 
 def shares(logits: np.ndarray) -> list[list[float]]:
