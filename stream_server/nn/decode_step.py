@@ -26,7 +26,7 @@ from stream_server.nn.rope import angles
 from stream_server.nn.transformer import Block
 
 PADDING = 16  # columns, one of them in use: rows begin where the processor likes to read
-SPAN = 64  # positions: rows attend to the longest's length, rounded up to a multiple of this
+SPAN = 32  # positions: rows attend to the longest's length, rounded up to a multiple of this
 
 
 @dataclass

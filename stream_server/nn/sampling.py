@@ -36,10 +36,10 @@ def mix(x: Numbers) -> Numbers:
 
 def likeliest(logits: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """logits [B, V] → values and int64 places [B, count], from the highest down; NaN counts as highest."""
+    rows = np.arange(len(logits))[:, None]
     found = logits.argpartition(logits.shape[1] - count, axis=1)[:, -count:]
-    values = np.take_along_axis(logits, found, axis=1)
-    order = values.argsort(axis=1)[:, ::-1]
-    return np.take_along_axis(values, order, axis=1), np.take_along_axis(found, order, axis=1)
+    found = found[rows, logits[rows, found].argsort(axis=1)[:, ::-1]]
+    return logits[rows, found], found
 
 
 def sample(
@@ -58,9 +58,10 @@ def sample(
     broken = (~np.isfinite(values[:, 0])).tolist()
     if not any(temperatures):
         return indices[:, 0].tolist(), broken
-    heat = np.array(temperatures)[:, None]
-    scores = values / heat.clip(min=1e-9) - np.log(-np.log(uniform(seeds, draws, widest)))
     # A greedy row sees only its best; no row sees beyond its own k.
-    kept = np.array([k if temperature else 1 for k, temperature in zip(top_ks, temperatures)])
-    scores[np.arange(widest) >= kept[:, None]] = -np.inf
+    kept = [k if temperature else 1 for k, temperature in zip(top_ks, temperatures)]
+    heat = np.array([temperature or 1.0 for temperature in temperatures])[:, None]
+    scores = values / heat - np.log(-np.log(uniform(seeds, draws, widest)))
+    if min(kept) < widest:
+        scores[np.arange(widest) >= np.array(kept)[:, None]] = -np.inf
     return indices[np.arange(len(indices)), scores.argmax(axis=1)].tolist(), broken

@@ -77,7 +77,9 @@ class Lark:
         with torch.no_grad():
             self.codes = lm.code_table()
             self.coded = self.codes.numpy()  # [NUM_CODES + 1, width]
-            self.standing = (lm.voice.weight[:, None] + lm.dwell.weight).flatten(0, 1).numpy()  # [voices * MAX_DWELL, width]
+            self.standing = (
+                (lm.voice.weight[:, None] + lm.dwell.weight).flatten(0, 1).numpy()
+            )  # [voices * MAX_DWELL, width]
             step = DecodeStep(lm.transformer, lm.transformer.norm, *lm.head(self.codes), MAX_TOKENS)
             self.step = step if device == "cpu" else CapturedStep(step.to(device))
         self.device = device
