@@ -47,7 +47,7 @@ class Recording:
 
         def body() -> None:
             at = step.places(self.numbers, cache.positions)
-            step.run(self.stretch, self.stretch.gathered(at.slots, cache.positions), at)
+            step.run(self.stretch, step.listen_together, at)
 
         self.play = record(body)
 

@@ -38,7 +38,7 @@ def normalised(step: DecodeStep, x: Tensor) -> Tensor:
 
 
 def write(step: DecodeStep, qkv: Tensor, rotation: Tensor, rows: Tensor) -> Tensor:
-    """qkv [P, (H + 2 G) D] → turned queries [P, H, D]; keys and values go to rows [P, 2, G, D]."""
+    """qkv [P, (H + 2 G) D] → turned and scaled queries [P, H, D]; keys and values go to rows [P, 2, G, D]."""
     H, G, D = step.heads, step.kv_heads, step.head_dim
     heads = qkv.view(len(qkv), H + 2 * G, D)
     pairs = torch.view_as_complex(heads[:, : H + G].float().view(len(qkv), H + G, D // 2, 2))
@@ -52,7 +52,7 @@ def listen(step: DecodeStep, q: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
     P, H, D = q.shape
     grouped = q.view(P, step.kv_heads, H // step.kv_heads, D).permute(1, 2, 0, 3)
     keys, values = rows.permute(1, 2, 0, 3)[:, :, None].expand(2, *grouped.shape[:2], len(rows), D)
-    heard = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask)  # [G, H / G, P, D]
+    heard = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=1.0)  # [G, H / G, P, D]
     return heard.permute(2, 0, 1, 3).reshape(P, H * D)
 
 
