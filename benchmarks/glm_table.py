@@ -146,7 +146,7 @@ def measured(model: GLMTTS, text: str, row: Row) -> Row:
     samples, first_at, positions = WAYS[row.way](model, segments, controls)
     cpu, ended = time.process_time() - cpu, time.perf_counter()
     audio_s = samples / row.rate
-    position = model.allocate(1).cache.data[:, 0, 0]
+    cache = model.allocate(1).cache
     return replace(
         row,
         audio_s=audio_s,
@@ -155,7 +155,7 @@ def measured(model: GLMTTS, text: str, row: Row) -> Row:
         wall=(ended - wall) / audio_s,
         first_s=first_at - wall,
         peak_mb=(status("VmHWM") - before) / 1024,
-        kv_mb=positions * position.numel() * position.element_size() / 1e6 if row.cache else 0.0,
+        kv_mb=positions / cache.positions * cache.data[:, 0].nbytes / 1e6 if row.cache else 0.0,
     )
 
 

@@ -53,7 +53,7 @@ class Attention(nn.Module):
         Rows attend one by one over their own length, so a row's numbers do not depend on its company.
         """
         q, k, v = self.project(x, at.cos, at.sin)
-        cache.write(layer, at.slots, at.positions, k, v)
+        cache.write(layer, cache.places(at.slots, at.positions % cache.positions), torch.cat([k, v], dim=1).flatten(1))
         rows = []
         for row, (slot, position) in enumerate(at.pairs):
             keys, values = cache.read(layer, slot, max(0, position + 1 - self.window), position + 1)
@@ -71,9 +71,8 @@ class Places:
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """One query [H, D] over keys and values [T, G, D] → [H, D]."""
+    """One query [H, D] over keys [G, D, T] and values [G, T, D] → [H, D]."""
     H, D = q.shape
-    G = keys.shape[1]
-    grouped = q.view(G, H // G, D)
-    weights = torch.softmax(grouped @ keys.permute(1, 2, 0) * D**-0.5, dim=-1)  # [G, H / G, T]
-    return (weights @ values.transpose(0, 1)).reshape(H, D)
+    grouped = q.view(len(keys), -1, D)
+    weights = torch.softmax(grouped @ keys * D**-0.5, dim=-1)  # [G, H / G, T]
+    return (weights @ values).reshape(H, D)

@@ -46,7 +46,7 @@ class Recording:
         self.numbers = self.idle.to(cache.data.device, copy=True)
 
         def body() -> None:
-            at = step.places(self.numbers, cache.positions)
+            at = step.places(self.numbers, cache, cache.positions)
             step.run(self.stretch, step.listen_together, at)
 
         self.play = record(body)

@@ -64,7 +64,6 @@ class Space:
         self.turning = self.qkv if step.dtype == torch.float32 else zeros((H + G) * D)
         self.gate_up, self.wide = weighed(2 * step.hidden), weighed(step.hidden)
         self.logits = zeros(step.head.shape[1])
-        self.written = [layer.view(-1, 2 * G * D) for layer in cache.data]
         self.views = Views(cache)
         self.stretches: dict[int, Stretch] = {}
 
@@ -81,7 +80,7 @@ class Stretch:
     def __init__(self, rows: int, step: "DecodeStep", space: Space) -> None:
         full = max(rows, FEWEST_ROWS)
         H, G, D, width = step.heads, step.kv_heads, step.head_dim, step.width
-        self.cache, self.written = space.cache, space.written
+        self.cache = space.cache
         self.padded = space.padded[:full]
         self.x = self.padded[:, :width]  # where one row is given, its twin is filled too
         self.h, self.y, self.length = space.h[:full], space.y[:full], space.length[:full]
@@ -105,7 +104,7 @@ class Places:
 
     rotation: Tensor  # complex [B, 1, D / 2]
     mask: Tensor  # [B, 1, span], 0 or -inf
-    written: Tensor  # int64 [B]: the cache's position row of each, slots and positions in one
+    written: Tensor  # int64 [B, 2 G D]: where the cache takes what each row adds
     slots: Tensor  # int64 [B]
 
 
@@ -186,7 +185,7 @@ class DecodeStep:
         stretch.x.copy_(x)
         last = [min(position, self.window - 1) for position in positions]
         span = min(cache.positions, -(-(max(last) + 1) // self.span) * self.span)
-        at = self.places(int64(self.numbers(slots, positions, cache.positions)), span)
+        at = self.places(int64(self.numbers(slots, positions, cache.positions)), cache, span)
         if self.dtype != torch.float32:
             return self.run(stretch, self.listen_together, at)
         layers = [list(chain(*rows)) for rows in zip(*(self.space(cache).views.of(slot, span) for slot in slots))]
@@ -198,7 +197,7 @@ class DecodeStep:
             self.normalise(stretch, stretch.h)
             torch.mm(stretch.h, layer.qkv, out=stretch.qkv)
             self.turn(stretch, at.rotation)
-            stretch.written[number].index_copy_(0, at.written, stretch.kv)
+            stretch.cache.write(number, at.written, stretch.kv)
             listen(number, stretch, at)
             self.add(stretch, stretch.y, layer.out)
             self.feed_forward(stretch, layer)
@@ -208,8 +207,10 @@ class DecodeStep:
 
     def listen_together(self, number: int, stretch: Stretch, at: "Places") -> None:
         """Every row at once, gathered: for 16-bit numbers, and where starting an operation is dear."""
-        rows = stretch.cache.data[number, :, : at.mask.shape[-1]].index_select(0, at.slots)
-        stretch.heard.copy_(attend_together(stretch.queries, rows, at.mask))
+        span = at.mask.shape[-1]
+        keys = stretch.cache.keys[number, ..., :span].index_select(0, at.slots)
+        values = stretch.cache.values[number, :, :, :span].index_select(0, at.slots)
+        stretch.heard.copy_(attend_together(stretch.queries, keys, values, at.mask))
 
     def space(self, cache: KVCache) -> Space:
         if self.latest is None or self.latest.cache is not cache:
@@ -219,12 +220,12 @@ class DecodeStep:
     def numbers(self, slots: list[int], positions: list[int], ring: int) -> list[list[int]]:
         """[4][B] that `places` reads: what a step is told in whole numbers."""
         hidden = [self.window - 1 - min(position, self.window - 1) for position in positions]
-        written = [slot * ring + position % ring for slot, position in zip(slots, positions)]
-        return [positions, hidden, written, slots]
+        return [positions, hidden, [position % ring for position in positions], slots]
 
-    def places(self, numbers: Tensor, span: int) -> "Places":
+    def places(self, numbers: Tensor, cache: KVCache, span: int) -> "Places":
         """numbers int64 [4, B], on the step's device."""
-        position, hidden, written, slots = numbers.unbind()
+        position, hidden, turned, slots = numbers.unbind()
+        written = cache.places(slots, turned)
         return Places(self.rotations[position], self.masks[hidden, :, :span], written, slots)
 
     def turn(self, stretch: Stretch, rotation: Tensor) -> None:

@@ -9,9 +9,11 @@ from torch import Tensor
 
 
 class KVCache:
-    """`data` is [layers, S, T, 2, H, D]; its address never changes, rows are reused without clearing.
+    """`keys` [layers, S, H, D, T] and `values` [layers, S, H, T, D] are views of `data`, side by side for each head.
 
-    What lies beyond a row's length is no value at all: readers bound themselves.
+    Each lies as a query's products read it, channel by channel and position by position: a query of four heads over
+    160 positions takes 4 µs of keys that lie so, 6.5 of keys that lie as values do.  Addresses never change, and rows
+    are reused without clearing: what lies beyond a row's length is no value at all, and readers bound themselves.
     """
 
     def __init__(
@@ -24,23 +26,33 @@ class KVCache:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.layers, self.slots, self.positions = layers, slots, positions
+        plane = head_dim * positions
         # Zeros, so that a masked reader's sums stay finite; pages nobody touches still cost nothing.
-        self.data = torch.zeros(layers, slots, positions, 2, heads, head_dim, device=device, dtype=dtype)
+        self.data = torch.zeros(layers, slots, heads, 2, plane, device=device, dtype=dtype)
+        self.keys = self.data[:, :, :, 0].view(layers, slots, heads, head_dim, positions)
+        self.values = self.data[:, :, :, 1].view(layers, slots, heads, positions, head_dim)
+        self.flat = self.data.view(layers, -1)
+        # Where a position's numbers lie in a layer: row + first + position * stride, keys then values.
+        head = torch.arange(heads, device=device)[:, None] * 2 * plane
+        channel = torch.arange(head_dim, device=device)
+        self.row = heads * 2 * plane
+        self.first = torch.cat([(head + channel * positions).flatten(), (head + plane + channel).flatten()])
+        self.stride = torch.ones_like(self.first)
+        self.stride[heads * head_dim :] = head_dim
 
-    @property
-    def slots(self) -> int:
-        return self.data.shape[1]
+    def places(self, slots: Tensor, positions: Tensor) -> Tensor:
+        """slots and positions (within the ring) int64 [B] → int64 [B, 2 H D], for `write`."""
+        return torch.addcmul(self.first, positions[:, None], self.stride).add_(slots[:, None] * self.row)
 
-    @property
-    def positions(self) -> int:
-        return self.data.shape[2]
-
-    def write(self, layer: int, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> None:
-        """keys, values [B, H, D] of one position a row; slots, positions int64 [B]."""
-        self.data[layer, slots, positions % self.positions] = torch.stack([keys, values], dim=1)
+    def write(self, layer: int, places: Tensor, numbers: Tensor) -> None:
+        """numbers [B, 2 H D] of one position a row: its keys, then its values."""
+        self.flat[layer].put_(places, numbers)
 
     def read(self, layer: int, slot: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """[stop - start, H, D] each: one row's keys and values of the last positions written, in their order."""
-        row = self.data[layer, slot]
-        found = row[start:stop] if stop <= self.positions else row[torch.arange(start, stop) % self.positions]
-        return found[:, 0], found[:, 1]
+        """Keys [H, D, stop - start] and values [H, stop - start, D] of one row's last positions, in their order."""
+        keys, values = self.keys[layer, slot], self.values[layer, slot]
+        if stop <= self.positions:
+            return keys[..., start:stop], values[:, start:stop]
+        places = torch.arange(start, stop, device=self.data.device) % self.positions
+        return keys[..., places], values[:, places]

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stream_server.nn.kv_cache import KVCache
 
@@ -18,15 +17,15 @@ class Views:
     """Every slot's keys and values where they lie, cut to a span; made when first asked for."""
 
     def __init__(self, cache: KVCache) -> None:
-        self.data = cache.data
+        self.cache = cache
         self.found: dict[tuple[int, int], list[list[Pair]]] = {}
 
     def of(self, slot: int, span: int) -> list[list[Pair]]:
         """[layers][G]."""
         pairs = self.found.get((slot, span))
         if pairs is None:
-            layers = self.data[:, slot, :span].permute(0, 3, 2, 1, 4).unbind()  # [G, 2, T, D] each
-            pairs = self.found[slot, span] = [[(k.t(), v) for k, v in layer] for layer in layers]
+            keys, values = self.cache.keys[:, slot, ..., :span], self.cache.values[:, slot, :, :span]
+            pairs = self.found[slot, span] = [list(zip(k.unbind(), v.unbind())) for k, v in zip(keys, values)]
         return pairs
 
 
@@ -67,7 +66,8 @@ def parted(x: Tensor) -> tuple[Tensor, ...]:
     return tuple(head for row in x for head in row)
 
 
-def attend_together(queries: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
-    """queries [B, G, H / G, D] over rows [B, T, 2, G, D] under a mask [B, 1, T] → [B, G, H / G, D]."""
-    keys, values = rows.permute(2, 0, 3, 1, 4)
-    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask[:, None], scale=1.0)
+def attend_together(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """queries [B, G, H / G, D] over keys [B, G, D, T] and values [B, G, T, D] under a mask [B, 1, T], in float32 where
+    shares are made → [B, G, H / G, D]."""
+    shares = ((queries @ keys).float() + mask[:, None]).softmax(-1)
+    return shares.to(values.dtype) @ values

@@ -23,11 +23,11 @@ def prefill(step: DecodeStep, x: Tensor, slot: int, start: int, cache: KVCache) 
     x = x.float()
     rotation = step.rotations[start:stop]
     mask = torch.ones(len(x), stop, dtype=torch.bool, device=x.device).tril(start)
-    for layer, row in zip(step.layers, cache.data[:, slot]):
-        q = write(step, normalised(step, x) @ layer.qkv, rotation, row[start:stop])
+    for layer, keys, values in zip(step.layers, cache.keys[:, slot, ..., :stop], cache.values[:, slot, :, :stop]):
+        q, keys[..., start:], values[:, start:] = turned(step, normalised(step, x) @ layer.qkv, rotation)
         if layer is step.layers[-1]:
             return
-        x = x + listen(step, q, row[:stop], mask) @ layer.out
+        x = x + listen(step, q, keys, values, mask) @ layer.out
         x = x + feed_forward(layer, normalised(step, x))
 
 
@@ -37,22 +37,22 @@ def normalised(step: DecodeStep, x: Tensor) -> Tensor:
     return (x * torch.rsqrt(squares + step.width * step.eps)).to(step.dtype)
 
 
-def write(step: DecodeStep, qkv: Tensor, rotation: Tensor, rows: Tensor) -> Tensor:
-    """qkv [P, (H + 2 G) D] → turned and scaled queries [P, H, D]; keys and values go to rows [P, 2, G, D]."""
+def turned(step: DecodeStep, qkv: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """qkv [P, (H + 2 G) D] → turned and scaled queries [P, H, D], keys [G, D, P] turned and values [G, P, D]."""
     H, G, D = step.heads, step.kv_heads, step.head_dim
     heads = qkv.view(len(qkv), H + 2 * G, D)
     pairs = torch.view_as_complex(heads[:, : H + G].float().view(len(qkv), H + G, D // 2, 2))
-    qk = torch.view_as_real(pairs * rotation).flatten(-2)
-    rows[:, 0], rows[:, 1] = qk[:, H:], heads[:, H + G :]
-    return qk[:, :H].to(step.dtype)
+    qk = torch.view_as_real(pairs * rotation).flatten(-2).to(step.dtype)
+    return qk[:, :H], qk[:, H:].permute(1, 2, 0), heads[:, H + G :].transpose(0, 1)
 
 
-def listen(step: DecodeStep, q: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
-    """q [P, H, D] over keys and values rows [T, 2, G, D] under a mask [P, T] → [P, H D]."""
+def listen(step: DecodeStep, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """q [P, H, D] over keys [G, D, T] and values [G, T, D] under a mask [P, T] → [P, H D]."""
     P, H, D = q.shape
     grouped = q.view(P, step.kv_heads, H // step.kv_heads, D).permute(1, 2, 0, 3)
-    keys, values = rows.permute(1, 2, 0, 3)[:, :, None].expand(2, *grouped.shape[:2], len(rows), D)
-    heard = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=1.0)  # [G, H / G, P, D]
+    shape = (*grouped.shape[:2], keys.shape[-1], D)
+    known, worth = keys.transpose(1, 2).contiguous()[:, None].expand(shape), values[:, None].expand(shape)
+    heard = F.scaled_dot_product_attention(grouped, known, worth, attn_mask=mask, scale=1.0)  # [G, H / G, P, D]
     return heard.permute(2, 0, 1, 3).reshape(P, H * D)
 
 

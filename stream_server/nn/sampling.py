@@ -5,6 +5,7 @@ on who else is being served, nor on how many draws others made.  In NumPy, whose
 start several times quicker than PyTorch's, the more so behind a step that has filled the processor's caches.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -12,13 +13,15 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
+MASK = 0xFFFFFFFFFFFFFFFF
 Numbers = TypeVar("Numbers", np.ndarray, Tensor)
 
 
 def uniform(seeds: Sequence[int], draws: Sequence[int], count: int) -> np.ndarray:
     """seeds, draws [B] → float64 [B, count] in (0, 1): splitmix64 over (seed, draw, index)."""
-    start = np.array(seeds, np.int64) * -7046029254386353131 + np.array(draws, np.int64) * -3335678366873096957
-    return (mix(start[:, None] + places(count)) & 0x1FFFFFFFFFFFFF) * 2.0**-53 + 2.0**-54
+    starts = [seed * 0x9E3779B97F4A7C15 + draw * 0xD1B54A32D192ED03 & MASK for seed, draw in zip(seeds, draws)]
+    x = np.array(starts, np.uint64).view(np.int64)[:, None] + places(count)
+    return (mix(x) & 0x1FFFFFFFFFFFFF) * 2.0**-53 + 2.0**-54
 
 
 @lru_cache(maxsize=16)
@@ -55,7 +58,7 @@ def sample(
     """
     widest = min(max(top_ks), logits.shape[1])
     values, indices = likeliest(logits, widest)
-    broken = (~np.isfinite(values[:, 0])).tolist()
+    broken = [not math.isfinite(highest) for highest in values[:, 0].tolist()]
     if not any(temperatures):
         return indices[:, 0].tolist(), broken
     # A greedy row sees only its best; no row sees beyond its own k.
@@ -64,4 +67,4 @@ def sample(
     scores = values / heat - np.log(-np.log(uniform(seeds, draws, widest)))
     if min(kept) < widest:
         scores[np.arange(widest) >= np.array(kept)[:, None]] = -np.inf
-    return indices[np.arange(len(indices)), scores.argmax(axis=1)].tolist(), broken
+    return [int(row[best]) for row, best in zip(indices, scores.argmax(axis=1).tolist())], broken

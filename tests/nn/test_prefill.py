@@ -73,8 +73,9 @@ def test_other_rows_are_left_alone() -> None:
     cache = step.allocate(3)
     cache.data.fill_(7.0)
     prefill(step, torch.randn(5, 48), 1, 0, cache)
-    assert (cache.data[:, [0, 2]] == 7).all() and (cache.data[:, 1, 5:] == 7).all()
-    assert not (cache.data[:, 1, :5] == 7).any()
+    assert (cache.data[:, [0, 2]] == 7).all()
+    assert (cache.keys[:, 1, ..., 5:] == 7).all() and (cache.values[:, 1, :, 5:] == 7).all()
+    assert not (cache.keys[:, 1, ..., :5] == 7).any() and not (cache.values[:, 1, :, :5] == 7).any()
 
 
 @torch.inference_mode()

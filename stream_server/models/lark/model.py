@@ -5,6 +5,7 @@ how and how well it speaks.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -157,11 +158,11 @@ class Lark:
             [row.steps for row in rows],
         )
         tokens, words = [], []
-        for row, code, moves in zip(rows, codes, shares(logits[:, fsq.NUM_CODES :])):
+        for row, code, moves in zip(rows, codes, logits[:, fsq.NUM_CODES :].tolist()):
             tokens.append([code, *row.pointer.around(row.pointer.at, 1)[0]])
             words.append(row.pointer.owners[row.pointer.at])
             row.before, row.steps = code, row.steps + 1
-            row.pointer.move(moves)
+            row.pointer.move(shares(moves))
         return Step(
             int64(tokens),
             [True] * len(rows),
@@ -197,11 +198,12 @@ class Lark:
         return torch.from_numpy(x)
 
 
-def shares(logits: np.ndarray) -> list[list[float]]:
-    """The softmax of each row of a few logits [B, N]."""
-    with np.errstate(invalid="ignore"):  # rows that are broken
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (weights / weights.sum(axis=1, keepdims=True)).tolist()
+def shares(logits: list[float]) -> list[float]:
+    """The softmax of a few logits."""
+    highest = max(logits)
+    weights = [math.exp(logit - highest) for logit in logits]
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def heat(controls: Controls) -> float:

@@ -95,7 +95,8 @@ def test_with_the_cache_the_logits_keys_and_values_are_the_original_s(
     cache = whole.allocate(3)
     got = follow(whole, ids, forced, 2, cache)
     assert np.abs(got[1:].numpy() - golden["decode_logits"]).max() < TOLERANCE
-    keys, values = cache.data[0, 2, : len(ids) + len(forced)].permute(1, 2, 0, 3)
+    length = len(ids) + len(forced)
+    keys, values = cache.keys[0, 2, ..., :length].transpose(1, 2), cache.values[0, 2, :, :length]
     keys = keys.unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)  # ours lie in the pairs that turn together
     assert np.abs(keys.numpy() - golden["kv_layer0_key"]).max() < TOLERANCE
     assert np.abs(values.numpy() - golden["kv_layer0_value"]).max() < TOLERANCE
