@@ -13,7 +13,7 @@ class KVCache:
 
     Each lies as a query's products read it, channel by channel and position by position: a query of four heads over
     160 positions takes 4 µs of keys that lie so, 6.5 of keys that lie as values do.  Addresses never change, and rows
-    are reused without clearing: what lies beyond a row's length is no value at all, and readers bound themselves.
+    are reused without clearing: what lies beyond a row's length is of no account, as long as it is finite.
     """
 
     def __init__(
@@ -40,6 +40,10 @@ class KVCache:
         self.first = torch.cat([(head + channel * positions).flatten(), (head + plane + channel).flatten()])
         self.stride = torch.ones_like(self.first)
         self.stride[heads * head_dim :] = head_dim
+
+    def clear(self, slot: int) -> None:
+        """For a row that came to hold what is no number: hidden behind a mask it would spoil the next one's sums."""
+        self.data[:, slot].zero_()
 
     def places(self, slots: Tensor, positions: Tensor) -> Tensor:
         """slots and positions (within the ring) int64 [B] → int64 [B, 2 H D], for `write`."""

@@ -209,8 +209,10 @@ class GLMTTS:
         logits = self.lm.logits(latest, slots, [len(row.ids) - 1 + len(row.codes) for row in rows], cache)
         draws = [draw_of(row) for row in rows]
         columns, broken = choose(logits, draws, self.lm.stop)
-        for place, row, column, wrong in zip(places, rows, columns, broken):
+        for place, slot, row, column, wrong in zip(places, slots, rows, columns, broken):
             step.broken[place] = wrong
+            if wrong:
+                cache.clear(slot)
             if column != self.lm.stop:
                 row.codes.append(column)
                 step.tokens[place, 0] = column

@@ -163,6 +163,9 @@ class Lark:
             words.append(row.pointer.owners[row.pointer.at])
             row.before, row.steps = code, row.steps + 1
             row.pointer.move(shares(moves))
+        for slot, spoilt in zip(slots, broken):
+            if spoilt:
+                state.cache.clear(slot)
         return Step(
             int64(tokens),
             [True] * len(rows),

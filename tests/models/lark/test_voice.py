@@ -4,10 +4,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AddSequence, Controls, ExtendSequence
 from stream_server.models.interface import SpeechModel
+from stream_server.models.lark.model import Lark, LarkState
 from stream_server.offline import NO_LIMIT, read_words, synthesise
 
 SENTENCE = "There are many startup accelerators to boost the economy."
@@ -111,3 +114,18 @@ def test_an_end_always_comes(core: EngineCore) -> None:
     for text in ("A.", "Hm!", "x" * 200, "zzz zzz zzz?", "1234567890123", "tsk tsk"):
         speech = synthesise(core, text, controls(core, temperature=1.5))
         assert speech.tokens and not speech.truncated
+
+
+def test_a_row_that_came_to_no_number_leaves_nothing_to_the_next_in_its_slot(lark: Lark) -> None:
+    words = tuple(read_words(EngineCore(lark, 1), SENTENCE))
+    chosen = Controls(lark.spec.voices[0], seed=1)
+
+    def tokens(state: LarkState) -> list[Tensor]:
+        lark.prefill([0], [lark.prompt(words, True)], [chosen], state)
+        return [lark.decode_step([0], state).tokens for _ in range(40)]
+
+    used = lark.allocate(1)
+    tokens(used)
+    used.rows[0].encodings[used.rows[0].pointer.at] = np.full(lark.lm.config.width, np.nan, np.float32)
+    assert lark.decode_step([0], used).broken == [True]
+    assert torch.equal(torch.stack(tokens(used)), torch.stack(tokens(lark.allocate(1))))
