@@ -16,11 +16,12 @@ Does not know the front's own time but for FRONT_S, nor the text frontend's but 
 import argparse
 import heapq
 import random
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from stream_server.engine.admission import Admission
 from stream_server.engine.core import EngineCore
-from stream_server.engine.costs import LOADED, Costs
+from stream_server.engine.costs import BUSY, CHUNK, LOADED, Costs
 from stream_server.engine.messages import (
     AbortSequence,
     AddSequence,
@@ -45,6 +46,9 @@ from stream_server.errors import Overloaded
 from stream_server.models.interface import Sound, Step
 from stream_server.models.plan import ChunkPlan
 from stream_server.text.word import Word
+
+if TYPE_CHECKING:
+    from server import Server
 
 TOKEN_S, SAMPLES = 0.04, 960
 TOKENS_PER_WORD = 8  # 0.32 s
@@ -329,9 +333,10 @@ def main() -> None:
 def beside_the_real(loads: list[float], seconds: float, quick: bool) -> None:
     """The listeners of `load.py` come to a server and to the paper one.
 
-    What steps cost is this machine's calibration, slower by what admission reckons with beside a busy front.
+    What steps cost is this machine's calibration, slower by what the real server's engine measured meanwhile: how much
+    a busy front and its listeners take from the engine is the machine's affair, and no simulation of ours knows it.
     """
-    from load import Load, offer, visits
+    from load import Load, offering, visits
     from server import server
 
     costs = calibrated()
@@ -339,13 +344,30 @@ def beside_the_real(loads: list[float], seconds: float, quick: bool) -> None:
     with server() as served:
         for erlang in loads:
             load = Load(erlang, seconds, 0.0, seed=3)
-            real = offer(served.url, load)
-            paper = simulate([arrival(visit) for visit in visits(load)], costs, slowness=LOADED)
+            with offering(served.url, load) as running:
+                slowness = slowness_of(served, running, costs)
+                real = running.result()
+            paper = simulate([arrival(visit) for visit in visits(load)], costs, slowness=slowness)
             pair = {name: (paper[name], value) for name, value in as_simulated(real).items()}
             figures[str(erlang)] = {name: {"paper": on_paper, "real": real} for name, (on_paper, real) in pair.items()}
-            rows.append([erlang, *(f"{on_paper:.3g} / {real:.3g}" for on_paper, real in pair.values())])
-    table(f"paper / real, room for {costs.capacity(TOKEN_S)} on paper", ["load", *pair], rows)
+            figures[str(erlang)]["slowness"] = slowness
+            rows.append([erlang, slowness, *(f"{on_paper:.3g} / {real:.3g}" for on_paper, real in pair.values())])
+    table(f"paper / real, room for {costs.capacity(TOKEN_S)} on paper", ["load", "slowness", *pair], rows)
     conclude("simulation_real", {"line": costs.line.tolist(), "loads": figures}, {}, keep=not quick)
+
+
+def slowness_of(served: "Server", running: "Future[Any]", costs: Costs) -> float:
+    """What a server's steps take over `costs`, by the room it tells of: the mean while it is loaded, once a second.
+
+    No less than LOADED, below which admission does not go and the room tells nothing.
+    """
+    a, b, c, d = costs.line
+    found = []
+    while not running.done():
+        room = served.metrics()["contexts_room"]
+        found.append(BUSY * TOKEN_S / (room * (b + d) + a + c / CHUNK))
+        wait([running], timeout=1.0)
+    return max(LOADED, sum(found) / len(found))
 
 
 def calibrated() -> Costs:
