@@ -35,9 +35,9 @@ const utterances = []; // {speech, caption}, the newest last
 let sound = null; // {context, player, decoders} once a person has done something
 let soundComing = null;
 let count = 0;
-let live = null; // {speech, prefix, from, holdUntil}: what of the composer's text has been sent; see `nothingSent`
+let live = null; // {speech, prefix, from, holdUntil, refused}: what of the composer's text is sent; see `nothingSent`
 let bot = null; // {speech, words, timer}
-let waitingSubmit = false; // Enter was pressed before there was a connection
+let asked = null; // what a person asked for before there were sound and a connection; the last thing only
 let pauseTimer = 0;
 let quietTimer = 0;
 
@@ -54,6 +54,21 @@ async function makeSound() {
   })();
   await soundComing;
   if (sound.context.state !== "running") sound.context.resume();
+}
+
+/** Does it once there are sound and a connection; asked for twice before that, it is done once. */
+async function soon(does) {
+  asked = does;
+  await makeSound();
+  if (asked === null) return;
+  if (ready()) doAsked();
+  else if (connection.state === "waiting") connection.connect();
+}
+
+function doAsked() {
+  const does = asked;
+  asked = null;
+  does();
 }
 
 // Speaking
@@ -97,6 +112,7 @@ function follow(speech, caption) {
 }
 
 function interrupt() {
+  asked = null;
   stopBot();
   const speech = newest();
   if (speech && !speech.isFinished) speech.interrupt();
@@ -106,9 +122,12 @@ function interrupt() {
 
 // What is typed
 
-/** `prefix` of the composer's text is sent, the running context's from `from` on; nothing goes before `holdUntil`. */
+/**
+ * `prefix` of the composer's text is sent, the running context's from `from` on.  Nothing goes before `holdUntil`; then
+ * it goes in the place of `refused`, the caption of the try before.
+ */
 function nothingSent() {
-  return { speech: null, prefix: "", from: 0, holdUntil: 0 };
+  return { speech: null, prefix: "", from: 0, holdUntil: 0, refused: null };
 }
 
 /** Whole words go at once; a word being typed may still be mended. */
@@ -148,8 +167,14 @@ function sendLive(text) {
   if (!live.speech) live.from = live.prefix.length;
   live.prefix += text;
   if (!live.speech && !text.trim()) return;
-  live.speech ??= begin();
+  live.speech ??= beginLive();
   live.speech.say(text);
+}
+
+function beginLive() {
+  live.refused?.element.remove();
+  live.refused = null;
+  return begin();
 }
 
 function paused() {
@@ -167,17 +192,15 @@ function endWhenQuiet() {
 }
 
 /** Enter: nothing more belongs to this. */
-async function submit() {
+function submit() {
   clearTimeout(pauseTimer);
   clearTimeout(quietTimer);
+  if ($("text").value.trim()) soon(speakTyped);
+}
+
+function speakTyped() {
   const text = $("text").value;
   if (!text.trim()) return;
-  await makeSound();
-  if (!ready()) {
-    waitingSubmit = true;
-    return;
-  }
-  waitingSubmit = false;
   if (mode() === "bot") {
     clearText();
     speakAsBot(text);
@@ -240,6 +263,7 @@ function showState() {
   if ($("state-text").textContent !== words) $("state-text").textContent = words;
   $("state").dataset.state = state;
   $("stop").hidden = !busy;
+  $("voice-later").hidden = !busy || speech.settings.voice === $("voice").value;
   $("speak").disabled = !$("text").value.trim();
 }
 
@@ -267,7 +291,7 @@ function showCut(speech, caption, cut) {
 
 function showFailure(speech, caption, error) {
   stopBot();
-  if (live?.speech === speech) holdBack(error);
+  if (live?.speech === speech) holdBack(error, caption);
   let action = null;
   if (error.code === "overloaded" || error.code === "connection_lost" || error.retryable) {
     action = againButton(speech.script ?? speech.text, error.retry_after ?? 0);
@@ -277,9 +301,10 @@ function showFailure(speech, caption, error) {
 }
 
 /** What was refused unheard goes again, later; what failed otherwise is not said twice. */
-function holdBack({ code, retry_after: after }) {
+function holdBack({ code, retry_after: after }, caption) {
   live.speech = null;
   if (code !== "overloaded") return;
+  live.refused = caption;
   live.prefix = live.prefix.slice(0, live.from);
   live.holdUntil = performance.now() + Math.max(after ?? 0, LEAST_HOLD_S) * 1000;
   clearTimeout(pauseTimer);
@@ -298,19 +323,23 @@ function againButton(text, after) {
     if (left > 0) setTimeout(count, 250);
   };
   count();
-  button.addEventListener("click", async () => {
-    await makeSound();
-    if (!ready()) return;
-    interrupt();
-    button.remove();
-    live = null;
-    clearTimeout(pauseTimer);
-    clearText();
-    const speech = begin();
-    speech.say(text);
-    speech.end();
-  });
+  button.addEventListener("click", () =>
+    soon(() => {
+      button.remove();
+      sayAgain(text);
+    }),
+  );
   return button;
+}
+
+function sayAgain(text) {
+  interrupt();
+  live = null;
+  clearTimeout(pauseTimer);
+  clearText();
+  const speech = begin();
+  speech.say(text);
+  speech.end();
 }
 
 function span(className, text) {
@@ -370,13 +399,14 @@ function showConnection() {
   if ($("connection-text").textContent !== words) $("connection-text").textContent = words;
   $("connection").dataset.state = connection.state;
   $("connection-retry").hidden = connection.state !== "waiting";
+  if (connection.state === "waiting" && !known && answers) $("server").open = true; // the key goes in there
 }
 
 /** A page is not told why a handshake was refused; whether the server answers at all it can ask. */
 let answers = null;
 function refusal() {
   if (answers === null) return "Cannot connect.";
-  return answers ? "The server refused the connection; it may want a key." : "The server does not answer.";
+  return answers ? "The server refused the connection. It may want a key: see Server." : "The server does not answer.";
 }
 
 function greet() {
@@ -411,7 +441,7 @@ async function showLoad() {
 connection.addEventListener("state", async ({ detail: state }) => {
   if (state === "open") {
     greet();
-    if (waitingSubmit) submit();
+    if (asked !== null && sound) doAsked();
     else if ($("text").value && sound) typed();
   } else if (state === "waiting" || state === "asleep") {
     utterances.at(-1)?.speech.lose();
@@ -469,6 +499,8 @@ for (const choice of document.querySelectorAll("[name=mode]")) {
   });
 }
 
+$("voice").addEventListener("change", showState);
+
 $("rate").addEventListener("input", () => ($("rate-value").value = `${$("rate").value} words/s`));
 
 $("speed").addEventListener("input", () => {
@@ -490,10 +522,7 @@ for (const [name, text] of SAMPLES) {
   chip.type = "button";
   chip.className = "chip";
   chip.textContent = name;
-  chip.addEventListener("click", async () => {
-    await makeSound();
-    if (ready()) speakAsBot(text);
-  });
+  chip.addEventListener("click", () => soon(() => speakAsBot(text)));
   $("samples").append(chip);
 }
 
@@ -520,6 +549,7 @@ export function figures() {
     path: sound ? `${sound.decoders.name}, ${sound.player.name}` : null,
     firstSampleMs: speech?.firstSampleMs ?? null,
     ...(speech && {
+      name: speech.name,
       state: $("state").dataset.state,
       text: speech.text,
       packets: speech.packets,

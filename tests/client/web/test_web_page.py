@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 from typing import Any
@@ -29,13 +29,19 @@ TEXT = "The first word of this is soon heard, but the last one is a long way off
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """A server of its own process, as one would start it."""
+    with served() as port:
+        yield port
+
+
+@contextmanager
+def served(*flags: str, **environment: str) -> Iterator[int]:
+    """The port of a server of its own process, as one would start it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port), "--wyoming-port", "off"]
+    command = [sys.executable, "-m", "stream_server", "serve", "--port", str(port), "--wyoming-port", "off", *flags]
     command += ["--origin", f"http://stream.test:{port}"]  # a name that is made to point here
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     with Popen(command, cwd=ROOT, env=environment, stdout=DEVNULL, stderr=DEVNULL) as server:
         try:
             wait_for(f"http://127.0.0.1:{port}/health")
@@ -153,3 +159,44 @@ async def test_a_key_goes_to_the_server_and_out_of_sight(port: int, tmp_path: Pa
         assert await page.evaluate("location.href") == origin
         assert await page.evaluate("Object.values(sessionStorage)") == ["secret"]
         assert await page.evaluate("document.querySelector('#key').value") == "secret"
+
+
+async def test_a_sample_chosen_twice_in_haste_is_spoken_once(port: int, tmp_path: Path) -> None:
+    async with visiting(tmp_path, f"http://localhost:{port}/") as page:
+        await page.click("#text")
+        await page.evaluate("(() => { for (let i = 0; i < 2; i++) document.querySelector('.chip').click() })()")
+        await page.until("document.querySelector('.utterance') !== null")
+        await asyncio.sleep(0.5)
+        assert await page.evaluate("document.querySelectorAll('.utterance').length") == 1
+        assert (await figures(page))["times"].get("interrupted") is None
+
+
+async def test_a_sample_wakes_a_connection_that_sleeps(tmp_path: Path) -> None:
+    with served(STREAM_SERVER_LIMITS__IDLE_TIMEOUT_S="1") as port:
+        async with visiting(tmp_path, f"http://localhost:{port}/") as page:
+            await page.until("document.querySelector('#connection').dataset.state === 'asleep'")
+            await page.click(".chip")
+            await speaking(page)
+
+
+async def test_text_refused_for_want_of_room_is_complained_of_once(tmp_path: Path) -> None:
+    with served(STREAM_SERVER_LIMITS__STREAMS="0") as port:
+        async with visiting(tmp_path, f"http://localhost:{port}/") as page:
+            await page.click("#text")
+            await page.write("Nobody has room for this. ")
+            await page.until("document.querySelector('.trouble') !== null")
+            await page.until(f"{FIGURES}.then((now) => now.error && Number(now.name.slice(1)) > 1)")
+            assert await page.evaluate("document.querySelectorAll('.trouble').length") == 1
+            assert await page.evaluate("document.querySelector('#text').value") == "Nobody has room for this. "
+
+
+async def test_a_server_that_wants_a_key_is_given_one(tmp_path: Path) -> None:
+    with served("--key", "secret") as port:
+        async with browsing(tmp_path / "profile") as page:
+            await page.go(f"http://localhost:{port}/")
+            await page.until("document.querySelector('#server').open")
+            assert "key" in await text_of(page, "#connection-text")
+            await page.click("#key")
+            await page.write("secret")
+            await page.press("Enter")
+            await page.until("document.querySelector('#connection').dataset.state === 'open'")
