@@ -49,8 +49,19 @@ class HttpProtocol(H11Protocol):
 class SocketProtocol(WebSocketsSansIOProtocol):
     """Uvicorn's, but a peer that does not read cannot keep its socket: what it leaves unread is dropped.
 
-    Closing a transport waits until its buffer is empty, which for such a peer is never.
+    Closing a transport waits until its buffer is empty, which for such a peer is never.  And a handshake that was
+    refused in full is no error of ours.
     """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._inner: Any = self.app
+        self.app = self._answer
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._inner(scope, receive, send)
+        if self.close_sent:
+            self.handshake_complete = True  # there is none to come, which uvicorn would call an error
 
     async def run_asgi(self) -> None:
         await super().run_asgi()
