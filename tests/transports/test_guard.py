@@ -183,8 +183,8 @@ async def test_every_answer_has_a_name_of_its_own() -> None:
 @pytest.mark.asyncio
 async def test_a_refused_handshake_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
     async with serving_http(guard=KEYED) as (url, _):
-        for path in ("/v1/stream", "/v1/text-to-speech/one/stream-input"):
+        for path, status in (("/v1/stream", 401), ("/nowhere", 404)):
             with pytest.raises(websockets.InvalidStatus) as refused:
                 await connect(url.replace("http", "ws", 1) + path)
-            assert refused.value.response.status_code == 401 and refused.value.response.body
+            assert refused.value.response.status_code == status and refused.value.response.body
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
