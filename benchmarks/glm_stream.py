@@ -140,7 +140,7 @@ def whole(checkpoint: Checkpoint, tokens: Tensor, steps: int, seed: int) -> Tens
 def streamed(stream: FlowStream, prompt: Prompt, tokens: Tensor, seed: int) -> Tensor:
     state = stream.allocate(1)
     stream.reset(0, stream.voice(prompt), seed, state)
-    return stream.decode([0], [tokens], [True], state)[0]
+    return torch.cat(stream.decode([0], [tokens], [True], state)[0])
 
 
 def spoken(hift: HiFT, mel: Tensor, size: int = 50) -> Tensor:
@@ -242,7 +242,7 @@ def costs_of(checkpoint: Checkpoint, lengths: tuple[int, ...]) -> dict[str, list
             stream = FlowStream(checkpoint.flow, schedule(CHUNKS), COST_STEPS, window, keep)
             state, voice = stream.allocate(1), stream.voice(checkpoint.prompt)
             stream.reset(0, voice, 1, state)
-            lap = timed(lambda: mels.extend(stream.decode([0], [tokens], [True], state)))  # noqa: B023
+            lap = timed(lambda: mels.append(torch.cat(stream.decode([0], [tokens], [True], state)[0])))  # noqa: B023
             found[way].append(lap.cpu / seconds)
         found["vocoder"].append(timed(lambda: spoken(checkpoint.hift, mels[0])).cpu / seconds)  # noqa: B023
     return found

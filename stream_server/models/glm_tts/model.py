@@ -294,11 +294,20 @@ class GLMVocoder:
         return ChunkPlan(least=tokens, most=tokens, lookahead=0)
 
     def decode(self, slots: list[int], tokens: list[Tensor], final: list[bool], state: VocoderState) -> list[Sound]:
-        mels = self.flow.decode(slots, [each.flatten() for each in tokens], final, state.flow)
-        frames = [self.walk(slot, mel, end, state) for slot, mel, end in zip(slots, mels, final)]
-        sounds = self.sounds(slots, frames, final, state)
+        """The flow's chunks go on one by one, so that what becomes of them does not depend on how many come at once."""
+        chunks = self.flow.decode(slots, [each.flatten() for each in tokens], final, state.flow)
+        for row, end in zip(chunks, final):
+            if end and not row:
+                row.append(torch.zeros_like(state.hift.mel[0, :0]))
+        pcm: dict[int, list[Tensor]] = {slot: [state.hift.mel.new_zeros(0)] for slot in slots}
+        for number in range(max(map(len, chunks))):
+            rows = [at for at, row in enumerate(chunks) if number < len(row)]
+            here, ends = [slots[at] for at in rows], [final[at] and number == len(chunks[at]) - 1 for at in rows]
+            frames = [self.walk(slots[at], chunks[at][number], end, state) for at, end in zip(rows, ends)]
+            for slot, sound in zip(here, self.sounds(here, frames, ends, state)):
+                pcm[slot].append(sound)
         return [
-            state.outlets[slot].give(pcm.float().cpu().numpy(), end) for slot, pcm, end in zip(slots, sounds, final)
+            state.outlets[slot].give(torch.cat(pcm[slot]).float().cpu().numpy(), end) for slot, end in zip(slots, final)
         ]
 
     def sounds(self, slots: list[int], frames: list[Tensor], final: list[bool], state: VocoderState) -> list[Tensor]:

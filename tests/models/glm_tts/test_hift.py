@@ -206,9 +206,10 @@ def test_trimmed(hift: HiFT) -> None:
     near(torch.cat(pieces), whole_of(hift, mel, 7), CUT)
 
 
-def test_alone_or_in_company() -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_alone_or_in_company(together: bool) -> None:
     hift, rng = load_hift(HiFTConfig(), make_tensors()), random.Random(4)
-    stream = HiFTStream(hift)
+    stream = HiFTStream(hift, together=together)
     state = stream.allocate(4)
     mels = {slot: mel_of(length, 80, slot) for slot, length in ((0, 70), (1, 64), (3, 40))}
     at, sounds = dict.fromkeys(mels, 0), {slot: [torch.zeros(0)] for slot in mels}
@@ -227,6 +228,22 @@ def test_alone_or_in_company() -> None:
                 live.remove(slot)
     for slot, mel in mels.items():
         near(torch.cat(sounds[slot]), whole_of(hift, mel, slot + 10), CUT)
+
+
+def test_cut_at_the_same_places_company_moves_no_bit() -> None:
+    stream = HiFTStream(load_hift(HiFTConfig(), make_tensors()))
+    mels, state = {slot: mel_of(60, 80, slot) for slot in range(3)}, stream.allocate(3)
+    sounds: list[dict[int, Tensor]] = []
+    for groups in ([[0], [1], [2]], [[2, 0, 1]]):
+        sounds.append({slot: torch.zeros(0) for slot in mels})
+        for slots in groups:
+            for slot in slots:
+                stream.reset(slot, slot, state)
+            for at in range(0, 60, 12):
+                pieces = [mels[slot][at : at + 12] for slot in slots]
+                for slot, sound in zip(slots, stream.decode(slots, pieces, [at == 48] * len(slots), state)):
+                    sounds[-1][slot] = torch.cat([sounds[-1][slot], sound])
+    assert all(torch.equal(sounds[0][slot], sounds[1][slot]) for slot in mels)
 
 
 def test_a_slot_used_again_remembers_nothing() -> None:
