@@ -35,7 +35,7 @@ from stream_server.models.glm_tts.flow_stream import FlowStream
 from stream_server.models.glm_tts.hift import HiFT, load_hift
 from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
 from stream_server.models.glm_tts.hift_stream import HiFTStream
-from stream_server.models.glm_tts.model import CHUNKS, GLMVocoder
+from stream_server.models.glm_tts.vocoder import CHUNKS, GLMVocoder
 from stream_server.models.glm_tts.voice import Voice
 from stream_server.models.interface import Sound
 from stream_server.nn.noise import gaussian

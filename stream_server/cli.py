@@ -389,7 +389,7 @@ def convert(
 
     def write() -> None:
         from stream_server.models.glm_tts.convert import convert as convert_parts
-        from stream_server.models.glm_tts.model import DATA, PARTS
+        from stream_server.models.glm_tts.loading import DATA, PARTS
         from stream_server.models.glm_tts.weights import dtype_of
 
         chosen = {part: dtype_of(name, part) for part, name in (("llm", llm), ("flow", flow)) if name}

@@ -8,7 +8,7 @@ from typing import cast
 from stream_server.errors import ConfigError
 from stream_server.models.interface import SpeechModel
 
-CHECKPOINTS = "stream_server.models.glm_tts.model"  # the one family that comes as a directory
+CHECKPOINTS = "stream_server.models.glm_tts.loading"  # the one family that comes as a directory
 FAMILIES = {"lark": "stream_server.models.lark.model"}
 
 

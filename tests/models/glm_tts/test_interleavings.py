@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from stream_server.engine.core import EngineCore
-from stream_server.models.glm_tts.model import GLMTTS, load_model
+from stream_server.models.glm_tts.loading import load_model
+from stream_server.models.glm_tts.model import GLMTTS
 from tests.models.glm_tts.interleave import (
     Request,
     Spoken,

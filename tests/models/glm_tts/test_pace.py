@@ -14,8 +14,8 @@ from stream_server.models.glm_tts.flow_config import flow_config
 from stream_server.models.glm_tts.hift import HiFT, load_hift
 from stream_server.models.glm_tts.hift_config import HiFTConfig
 from stream_server.models.glm_tts.hift_stream import HiFTStream
-from stream_server.models.glm_tts.model import GLMVocoder, VocoderState
 from stream_server.models.glm_tts.pace import Pace
+from stream_server.models.glm_tts.vocoder import GLMVocoder, VocoderState
 from stream_server.models.glm_tts.voice import Voice
 from tests.models.glm_tts import make_flow, make_hift
 
