@@ -188,9 +188,7 @@ def show_errors(name: str, errors: dict[int, dict[str, dict[str, float]]]) -> No
 
 def served(checkpoint: Checkpoint, rate: int, keep: bool, seconds: int) -> dict[str, float]:
     """One listener's text through the model as it is served; a voice's own part is computed before."""
-    vocoder = GLMVocoder(checkpoint.flow, checkpoint.hift)
-    if keep:
-        vocoder.flow = FlowStream(checkpoint.flow, vocoder.schedule, vocoder.flow.steps, keep=True)
+    vocoder = GLMVocoder(checkpoint.flow, checkpoint.hift, kept_voices=int(keep))
     prompt, tokens = checkpoint.prompt, text_of(checkpoint.flow, seconds)[:, None]
     vocoder.add_voice("one", Voice(torch.zeros(1, dtype=torch.int64), prompt.tokens, prompt.mel, prompt.speaker))
     state = vocoder.allocate(1)

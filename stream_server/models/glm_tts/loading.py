@@ -27,6 +27,7 @@ from stream_server.models.glm_tts.hift import HiFT, hift_table, load_hift
 from stream_server.models.glm_tts.lm import LM_PART, SpeechLM
 from stream_server.models.glm_tts.model import GLMTTS, POSITIONS
 from stream_server.models.glm_tts.tokenizer import read_tokenizer
+from stream_server.models.glm_tts.vocoder import GLMVocoder
 from stream_server.models.glm_tts.voice import Voice, VoiceShape
 from stream_server.models.glm_tts.weights import Checkpoint, Table, dtype_of, find
 from stream_server.voices.store import FOLDER, VoiceStore
@@ -95,12 +96,16 @@ def check_fit(lm: SpeechLM, ids: int, codes: int, flow: Flow, hift: HiFT) -> Non
 
 
 def load_model(
-    folder: Path, device: str = "cpu", dtypes: Mapping[str, str] | None = None, torchscript: bool = False
+    folder: Path,
+    device: str = "cpu",
+    dtypes: Mapping[str, str] | None = None,
+    torchscript: bool = False,
+    kept_voices: int = 0,
 ) -> GLMTTS:
     """The release's directory; ConfigError names the file and what is wrong with it.
 
     dtypes: of CHOOSABLE parts, by `dtype_of`'s names; float32 where none is said.  torchscript: whether the program
-    that is the release's 32 kHz vocoder may be run.
+    that is the release's 32 kHz vocoder may be run.  kept_voices: as `GLMVocoder` has it.
     """
     lm_dtype, flow_dtype = chosen_dtypes(dtypes or {})
     tokenizer = read_tokenizer(folder / TOKENIZER)
@@ -111,4 +116,5 @@ def load_model(
     check_fit(lm, tokenizer.size, shape.codes, flow, hift)
     closed = load_closed(folder, shape.mel, device) if torchscript else None
     voices = voices_in(store, shape)
-    return GLMTTS(lm, tokenizer, flow.eval().to(device), hift.eval().to(device), shape, voices, closed)
+    vocoder = GLMVocoder(flow.eval().to(device), hift.eval().to(device), closed, kept_voices)
+    return GLMTTS(lm, tokenizer, vocoder, shape, voices)

@@ -13,9 +13,6 @@ import torch
 from stream_server.engine.messages import Controls, ModelSpec, Spoken
 from stream_server.errors import ConfigError, TextTooLong
 from stream_server.models.glm_tts import carry
-from stream_server.models.glm_tts.closed_vocoder import ClosedVocoder
-from stream_server.models.glm_tts.flow import Flow
-from stream_server.models.glm_tts.hift import HiFT
 from stream_server.models.glm_tts.lm import MOST, SpeechLM, lengths
 from stream_server.models.glm_tts.marks import Units, closing, unit_at, units
 from stream_server.models.glm_tts.sampling import Draw, choose
@@ -70,25 +67,22 @@ class GLMTTS:
         self,
         lm: SpeechLM,
         tokenizer: TextTokenizer,
-        flow: Flow,
-        hift: HiFT,
+        vocoder: GLMVocoder,
         shape: VoiceShape,
         voices: dict[str, Voice],
-        closed: ClosedVocoder | None = None,
     ) -> None:
         if not voices:
             raise ConfigError(f"the checkpoint has no voices: put one into its folder {FOLDER!r}", field="model")
-        self.lm, self.tokenizer, self.shape = lm, tokenizer, shape
+        self.lm, self.tokenizer, self.vocoder, self.shape = lm, tokenizer, vocoder, shape
         self.voices: dict[str, Voice] = {}
-        self.vocoder = GLMVocoder(flow, hift, closed)
         for name, voice in voices.items():
             self.add_voice(name, voice)
-        rate = hift.config.sampling_rate
+        rate = vocoder.rate
         self.spec = ModelSpec(
             name="glm-tts",
             voices=tuple(voices),
             sample_rates=(rate, *(other for other in (24_000, 32_000) if other != rate)),
-            token_rate=flow.config.token_rate,
+            token_rate=vocoder.flow.flow.config.token_rate,
             max_tokens=POSITIONS,
             text_streaming=False,
             options=("temperature", "top_k", "use_cache"),

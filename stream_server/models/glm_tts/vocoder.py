@@ -15,7 +15,7 @@ from stream_server.models.glm_tts.closed_vocoder import RATE as CLOSED_RATE
 from stream_server.models.glm_tts.closed_vocoder import ClosedState, ClosedStream, ClosedVocoder
 from stream_server.models.glm_tts.flow import Flow, Prompt
 from stream_server.models.glm_tts.flow_stream import FlowState, FlowStream
-from stream_server.models.glm_tts.flow_voices import FlowVoices
+from stream_server.models.glm_tts.flow_voices import KEPT, FlowVoices
 from stream_server.models.glm_tts.hift import HiFT, Reach
 from stream_server.models.glm_tts.hift_stream import HiFTState, HiFTStream
 from stream_server.models.glm_tts.outlet import Outlet
@@ -44,14 +44,15 @@ class GLMVocoder:
     32 kHz is the release's other vocoder's where the user has allowed that program, and else this one's, resampled.
     """
 
-    def __init__(self, flow: Flow, hift: HiFT, closed: ClosedVocoder | None = None) -> None:
+    def __init__(self, flow: Flow, hift: HiFT, closed: ClosedVocoder | None = None, kept_voices: int = 0) -> None:
+        """kept_voices: of so many, and of whoever speaks, the flow's keys and values are kept; 0: of none."""
         self.schedule: Schedule = schedule(CHUNKS)
-        self.flow = FlowStream(flow, self.schedule)
+        self.flow = FlowStream(flow, self.schedule, keep=kept_voices > 0)
         self.hift = HiFTStream(hift, TRIM if hift.reach() == MEASURED else 0)
         self.closed = None if closed is None else ClosedStream(closed)
         self.pace = Pace()
         self.rate = hift.config.sampling_rate
-        self.voices = FlowVoices(self.flow)
+        self.voices = FlowVoices(self.flow, kept_voices or KEPT)
 
     def add_voice(self, name: str, voice: Voice) -> None:
         self.voices[name] = Prompt(voice.codes, voice.mel, voice.speaker)
