@@ -35,7 +35,7 @@ from stream_server.models.glm_tts.flow_stream import FlowStream
 from stream_server.models.glm_tts.hift import HiFT, load_hift
 from stream_server.models.glm_tts.hift_config import HiFTConfig, read_hift_config
 from stream_server.models.glm_tts.hift_stream import HiFTStream
-from stream_server.models.glm_tts.model import CHUNKS, GLMVocoder
+from stream_server.models.glm_tts.vocoder import CHUNKS, GLMVocoder
 from stream_server.models.glm_tts.voice import Voice
 from stream_server.models.interface import Sound
 from stream_server.nn.noise import gaussian
@@ -140,7 +140,7 @@ def whole(checkpoint: Checkpoint, tokens: Tensor, steps: int, seed: int) -> Tens
 def streamed(stream: FlowStream, prompt: Prompt, tokens: Tensor, seed: int) -> Tensor:
     state = stream.allocate(1)
     stream.reset(0, stream.voice(prompt), seed, state)
-    return stream.decode([0], [tokens], [True], state)[0]
+    return torch.cat(stream.decode([0], [tokens], [True], state)[0])
 
 
 def spoken(hift: HiFT, mel: Tensor, size: int = 50) -> Tensor:
@@ -188,9 +188,7 @@ def show_errors(name: str, errors: dict[int, dict[str, dict[str, float]]]) -> No
 
 def served(checkpoint: Checkpoint, rate: int, keep: bool, seconds: int) -> dict[str, float]:
     """One listener's text through the model as it is served; a voice's own part is computed before."""
-    vocoder = GLMVocoder(checkpoint.flow, checkpoint.hift)
-    if keep:
-        vocoder.flow = FlowStream(checkpoint.flow, vocoder.schedule, vocoder.flow.steps, keep=True)
+    vocoder = GLMVocoder(checkpoint.flow, checkpoint.hift, kept_voices=int(keep))
     prompt, tokens = checkpoint.prompt, text_of(checkpoint.flow, seconds)[:, None]
     vocoder.add_voice("one", Voice(torch.zeros(1, dtype=torch.int64), prompt.tokens, prompt.mel, prompt.speaker))
     state = vocoder.allocate(1)
@@ -242,7 +240,7 @@ def costs_of(checkpoint: Checkpoint, lengths: tuple[int, ...]) -> dict[str, list
             stream = FlowStream(checkpoint.flow, schedule(CHUNKS), COST_STEPS, window, keep)
             state, voice = stream.allocate(1), stream.voice(checkpoint.prompt)
             stream.reset(0, voice, 1, state)
-            lap = timed(lambda: mels.extend(stream.decode([0], [tokens], [True], state)))  # noqa: B023
+            lap = timed(lambda: mels.append(torch.cat(stream.decode([0], [tokens], [True], state)[0])))  # noqa: B023
             found[way].append(lap.cpu / seconds)
         found["vocoder"].append(timed(lambda: spoken(checkpoint.hift, mels[0])).cpu / seconds)  # noqa: B023
     return found

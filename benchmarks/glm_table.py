@@ -44,6 +44,7 @@ from stream_server.models.glm_tts.hift_config import HiFTConfig
 from stream_server.models.glm_tts.hift_stream import HiFTStream
 from stream_server.models.glm_tts.model import GLMTTS, POSITIONS, GLMState
 from stream_server.models.glm_tts.tokenizer import read_tokenizer
+from stream_server.models.glm_tts.vocoder import GLMVocoder
 from stream_server.models.glm_tts.voice import Voice, VoiceShape
 from stream_server.offline import NO_LIMIT, read_words, run_to_end, sentences
 from stream_server.text.word import Word
@@ -112,7 +113,8 @@ def random_model() -> GLMTTS:
         tokenizer = read_tokenizer(Path(place) / "tokenizer")
     lm.plain.bias[lm.stop] = 1e4
     wanted = VoiceShape(tokenizer.size, CODES, shape.speaker, MELS[24_000], "")
-    return GLMTTS(lm, tokenizer, flow, load_hift(HiFTConfig(), tensors), wanted, {"one": random_voice(shape.mel)})
+    vocoder = GLMVocoder(flow, load_hift(HiFTConfig(), tensors))
+    return GLMTTS(lm, tokenizer, vocoder, wanted, {"one": random_voice(shape.mel)})
 
 
 def random_voice(mel: int) -> Voice:

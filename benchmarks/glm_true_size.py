@@ -28,7 +28,8 @@ from stream_server.engine.messages import Controls
 from stream_server.models.glm_tts.dit import DiTShape
 from stream_server.models.glm_tts.flow import Prompt
 from stream_server.models.glm_tts.lm import PIECE
-from stream_server.models.glm_tts.model import GLMTTS, load_model
+from stream_server.models.glm_tts.loading import load_model
+from stream_server.models.glm_tts.model import GLMTTS
 from stream_server.models.glm_tts.weights import dtype_of
 from stream_server.nn.kv_cache import KVCache
 from stream_server.offline import synthesise

@@ -45,6 +45,7 @@ CALIBRATION_TEXT = "The old lighthouse keeper climbed the stairs slowly and lit 
 
 DTYPE_HELP = "Numbers of a checkpoint's parts, fp32, bf16 or fp16: lm=bf16,flow=fp32 [fp32]."
 TORCHSCRIPT_HELP = "Run the checkpoint's vocos2d program for 32 kHz."
+KEPT_VOICES_HELP = "Keep what the flow computes of so many voices: less CPU, much memory [0]."
 CARRY_OVER_HELP = "Speak each sentence on from those before, where the model can."
 
 Voice = Annotated[Optional[str], typer.Option(help="Voice; the model's first by default.")]
@@ -73,7 +74,7 @@ def make_core_on(device: str, settings: ServerConfig) -> "EngineCore":
     from stream_server.models import registry
 
     core = EngineCore(
-        registry.load(settings.model, device, settings.dtype, settings.torchscript),
+        registry.load(settings.model, device, settings.dtype, settings.torchscript, settings.kept_voices),
         settings.slots,
         settings.limits.queue,
     )
@@ -138,6 +139,7 @@ def serve(
     device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda [auto].")] = None,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
+    kept_voices: Annotated[Optional[int], typer.Option(help=KEPT_VOICES_HELP)] = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
     idle_unload_s: Annotated[Optional[float], typer.Option(help="Unload the model when idle so long [never].")] = None,
     key: Annotated[Optional[list[str]], typer.Option(help="A key that opens the server; repeatable.")] = None,
@@ -164,6 +166,7 @@ def serve(
             device=device,
             dtype=dtype,
             torchscript=torchscript,
+            kept_voices=kept_voices,
             engine=engine,
             idle_unload_s=idle_unload_s,
             keys=tuple(key) if key else None,
@@ -256,6 +259,7 @@ def say(
     carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
+    kept_voices: Annotated[Optional[int], typer.Option(help=KEPT_VOICES_HELP)] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as one JSON line.")] = False,
 ) -> None:
@@ -266,7 +270,8 @@ def say(
     from stream_server.session import controls_of
 
     with console.status("loading the voice …"):
-        core = or_exit(partial(make_quiet_core, model, slots=1, threads=threads, dtype=dtype, torchscript=torchscript))
+        asked = {"threads": threads, "dtype": dtype, "torchscript": torchscript, "kept_voices": kept_voices}
+        core = or_exit(partial(make_quiet_core, model, slots=1, **asked))
     settings = Settings(
         voice=voice,
         sample_rate=sample_rate,
@@ -326,6 +331,7 @@ def batch(
     carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
+    kept_voices: Annotated[Optional[int], typer.Option(help=KEPT_VOICES_HELP)] = None,
     slots: Annotated[int, typer.Option(min=1, max=128, help="Items spoken at once.")] = 8,
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
@@ -337,7 +343,8 @@ def batch(
     def speak() -> None:
         total = sum(1 for _ in lines(tasks))
         with console.status("loading the voice …"):
-            core = make_quiet_core(model, slots=slots, threads=threads, dtype=dtype, torchscript=torchscript)
+            asked = {"threads": threads, "dtype": dtype, "torchscript": torchscript, "kept_voices": kept_voices}
+            core = make_quiet_core(model, slots=slots, **asked)
         with Progress(console=console) as progress:
             bar = progress.add_task("items", total=total)
             work = Batch(core, output, cloning(core, model), told=lambda id: progress.advance(bar))
@@ -389,7 +396,7 @@ def convert(
 
     def write() -> None:
         from stream_server.models.glm_tts.convert import convert as convert_parts
-        from stream_server.models.glm_tts.model import DATA, PARTS
+        from stream_server.models.glm_tts.loading import DATA, PARTS
         from stream_server.models.glm_tts.weights import dtype_of
 
         chosen = {part: dtype_of(name, part) for part, name in (("llm", llm), ("flow", flow)) if name}

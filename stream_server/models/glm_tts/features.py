@@ -1,13 +1,14 @@
 """What the networks see of a reference recording: three spectral pictures of the same samples.
 
 Every picture is a matter of its settings alone, and what is computed once is kept by all of them together.  Samples
-are float32 in [-1, 1], mono; frames come first: [T, bins].  Computed in float64, so that no machine's FFT shows.
-Knows no recording's origin and no network.
+are float32 in [-1, 1], mono; frames come first: [T, bins].  Computed in float32 by the operations that the original
+has, so that a machine gives here what it gives there: far below the loudest bin a logarithm shows the last bits of the
+machine's FFT.  Knows no recording's origin and no network.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import log, pi
+from math import log
 
 import torch
 from torch import Tensor
@@ -22,66 +23,42 @@ EPSILON = torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True)
 class MelSettings:
-    """Of the flow's picture: an FFT as long as its window."""
-
-    rate: int
-    window: int  # samples
+    rate: int  # Hz
+    window: int  # samples; an FFT is as long, but Kaldi's
     hop: int  # samples
     bins: int = 80
     low: float = 0.0  # Hz
     high: float = 8000.0
 
 
-MELS = {24_000: MelSettings(24_000, 1920, 480), 32_000: MelSettings(32_000, 2560, 640)}
-
-
-@dataclass(frozen=True)
-class WhisperSettings:
-    rate: int = 16_000
-    window: int = 400
-    hop: int = 160
-    bins: int = 128
-
-
-@dataclass(frozen=True)
-class KaldiSettings:
-    rate: int = 16_000
-    window: int = 400
-    hop: int = 160
-    bins: int = 80
-    low: float = 20.0  # Hz; the highest is half the rate
-
-    @property
-    def fft(self) -> int:
-        """The next power of two."""
-        return 1 << (self.window - 1).bit_length()
+MELS = {24_000: MelSettings(24_000, 1920, 480), 32_000: MelSettings(32_000, 2560, 640)}  # the flow's
+WHISPER = MelSettings(16_000, 400, 160, bins=128)
+KALDI = MelSettings(16_000, 400, 160, low=20.0)
 
 
 def log_mel(pcm: Tensor, settings: MelSettings) -> Tensor:
     """The flow's picture: [n] → [n // hop, bins], natural log of magnitudes.  n must exceed half a window."""
-    aside = (settings.window - settings.hop) // 2
-    magnitude = (power(pcm[None], settings.window, settings.hop, aside)[0] + MAGNITUDE_FLOOR).sqrt()
-    bank = slaney_bank(settings.rate, settings.window, settings.bins, settings.low, settings.high)
-    return (magnitude @ bank.T.double()).clamp(min=MEL_FLOOR).log().float()
+    spectrum = torch.view_as_real(stft(pcm[None], settings, (settings.window - settings.hop) // 2)[0])
+    magnitude = (spectrum.square().sum(-1) + MAGNITUDE_FLOOR).sqrt()
+    return (slaney_bank(settings) @ magnitude).clamp(min=MEL_FLOOR).log().T
 
 
-def whisper_mel(pcm: Tensor, settings: WhisperSettings = WhisperSettings()) -> Tensor:
+def whisper_mel(pcm: Tensor, settings: MelSettings = WHISPER) -> Tensor:
     """Whisper's picture: [B, n] → [B, n // hop, bins], each row measured from its own loudest.  n > window / 2."""
-    found = power(pcm, settings.window, settings.hop, settings.window // 2)[:, :-1]
-    bank = slaney_bank(settings.rate, settings.window, settings.bins, 0.0, settings.rate / 2)
-    tens = (found @ bank.T.double()).clamp(min=WHISPER_FLOOR).log10()
+    power = stft(pcm, settings, settings.window // 2)[:, :, :-1].abs().square()
+    tens = (slaney_bank(settings) @ power).clamp(min=WHISPER_FLOOR).log10()
     tens = tens.maximum(tens.amax(dim=(1, 2), keepdim=True) - WHISPER_RANGE)
-    return ((tens + 4) / 4).float()
+    return ((tens + 4) / 4).mT
 
 
-def power(pcm: Tensor, window: int, hop: int, aside: int) -> Tensor:
-    """[B, n], reflected by `aside` at both ends → float64 [B, frames, window / 2 + 1], of Hann windows."""
+def stft(pcm: Tensor, settings: MelSettings, aside: int) -> Tensor:
+    """[B, n], reflected by `aside` at both ends → complex [B, window / 2 + 1, frames], of Hann windows."""
     padded = F.pad(pcm[:, None], (aside, aside), mode="reflect")[:, 0]
-    frames = padded.unfold(1, window, hop).double() * hann(window).double()
-    return torch.fft.rfft(frames).abs().square()
+    window = torch.hann_window(settings.window)
+    return torch.stft(padded, settings.window, settings.hop, window=window, center=False, return_complex=True)
 
 
-def kaldi_fbank(pcm: Tensor, settings: KaldiSettings = KaldiSettings()) -> Tensor:
+def kaldi_fbank(pcm: Tensor, settings: MelSettings = KALDI) -> Tensor:
     """Kaldi's picture, undithered: [n] → [1 + (n - window) // hop, bins], log energies, their mean over time removed.
 
     Frames lie wholly within the samples, which stay in [-1, 1]: Kaldi itself has whole numbers there, and a quiet
@@ -89,43 +66,42 @@ def kaldi_fbank(pcm: Tensor, settings: KaldiSettings = KaldiSettings()) -> Tenso
     """
     if len(pcm) < settings.window:
         raise ValueError(f"fewer samples than a window's {settings.window}")
-    frames = pcm.double().unfold(0, settings.window, settings.hop)
+    frames = pcm.unfold(0, settings.window, settings.hop)
     frames = frames - frames.mean(dim=1, keepdim=True)
     before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-    frames = (frames - PREEMPHASIS * before) * povey(settings.window).double()
-    energies = torch.fft.rfft(frames, settings.fft).abs().square() @ kaldi_bank(settings).T.double()
+    frames = (frames - PREEMPHASIS * before) * povey(settings.window)
+    energies = torch.fft.rfft(frames, power_of_two(settings.window)).abs().square() @ kaldi_bank(settings).T
     logs = energies.clamp(min=EPSILON).log()
-    return (logs - logs.mean(dim=0)).float()
+    return logs - logs.mean(dim=0)
 
 
-@lru_cache
-def hann(length: int) -> Tensor:
-    """One period of it."""
-    return torch.hann_window(length, periodic=True, dtype=torch.float64).float()
+def power_of_two(length: int) -> int:
+    """The next one."""
+    return 1 << (length - 1).bit_length()
 
 
-@lru_cache
 def povey(length: int) -> Tensor:
     """Kaldi's own: a symmetric Hann window, to the power of 0.85."""
-    turns = torch.arange(length, dtype=torch.float64) * (2 * pi / (length - 1))
-    return (0.5 - 0.5 * turns.cos()).pow(0.85).float()
+    return torch.hann_window(length, periodic=False).pow(0.85)
 
 
 @lru_cache
-def slaney_bank(rate: int, fft: int, bins: int, low: float, high: float) -> Tensor:
-    """Triangles of equal area, evenly spaced on Slaney's scale: float32 [bins, fft / 2 + 1]."""
-    frequencies = torch.linspace(0, rate / 2, fft // 2 + 1, dtype=torch.float64)
-    edges = slaney_to_hz(torch.linspace(hz_to_slaney(low), hz_to_slaney(high), bins + 2, dtype=torch.float64))
+def slaney_bank(settings: MelSettings) -> Tensor:
+    """Triangles of equal area, evenly spaced on Slaney's scale: float32 [bins, window / 2 + 1]."""
+    frequencies = torch.linspace(0, settings.rate / 2, settings.window // 2 + 1, dtype=torch.float64)
+    low, high = hz_to_slaney(settings.low), hz_to_slaney(settings.high)
+    edges = slaney_to_hz(torch.linspace(low, high, settings.bins + 2, dtype=torch.float64))
     bank = triangles(frequencies, edges)
     return (bank * (2 / (edges[2:] - edges[:-2]))[:, None]).float()
 
 
 @lru_cache
-def kaldi_bank(settings: KaldiSettings) -> Tensor:
+def kaldi_bank(settings: MelSettings) -> Tensor:
     """Triangles evenly spaced and straight on the mel scale: float32 [bins, fft / 2 + 1]; Nyquist itself counts not."""
-    half = settings.fft // 2
-    frequencies = torch.arange(half + 1, dtype=torch.float64) * (settings.rate / settings.fft)
-    low, high = hz_to_mel(torch.tensor([settings.low, settings.rate / 2], dtype=torch.float64)).tolist()
+    fft = power_of_two(settings.window)
+    half = fft // 2
+    frequencies = torch.arange(half + 1, dtype=torch.float64) * (settings.rate / fft)
+    low, high = hz_to_mel(torch.tensor([settings.low, settings.high], dtype=torch.float64)).tolist()
     edges = torch.linspace(low, high, settings.bins + 2, dtype=torch.float64)
     bank = triangles(hz_to_mel(frequencies), edges)
     bank[:, half] = 0

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from stream_server.models.glm_tts.flow import Prompt
 from stream_server.models.glm_tts.flow_stream import FlowStream, FlowVoice
 
-KEPT = 64  # voices; at the release's dimensions 7 MB each, and 0.1 s of one core to compute
+KEPT = 64  # voices without keys; at the release's dimensions 7 MB each, and 0.1 s of one core to compute
 
 
 class FlowVoices:

@@ -2,12 +2,13 @@
 
 Attribute names are the checkpoint's; sizes come from the tensors, the rest from `hift_config.py`.  Weight norm, in
 either of its spellings, is folded when it is loaded.  `reach` says how far a frame's sound depends on its neighbours;
-`hift_stream.py` cuts by it.  Always float32, F0 in float64.
+`hift_stream.py` cuts by it.  Always float32, F0 in float64 but where it is to be as trained.
 
 Shapes: B rows, F frames, C channels; sound has `hop` samples a frame.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import cast
 
@@ -91,7 +92,7 @@ class ResidualStack(nn.Module):
 
 
 class F0Predictor(nn.Module):
-    """In float64: phases gather what rounding does to F0, and a cut must not be heard in them."""
+    """In float64 once loaded: phases gather what rounding does to F0, and a cut must not be heard in them."""
 
     def __init__(self, shape: HiFTShape) -> None:
         super().__init__()
@@ -104,7 +105,12 @@ class F0Predictor(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """[B, mel, F] → Hz [B, F]."""
-        return self.classifier(self.condnet(mel.double()).mT)[..., 0].abs().float()
+        mel = mel.to(self.classifier.weight.dtype)
+        return self.classifier(self.condnet(mel).mT)[..., 0].abs().float()
+
+    def as_trained(self, mel: Tensor) -> Tensor:
+        """The same, in float32."""
+        return cast(Tensor, deepcopy(self).float()(mel))
 
 
 class HiFT(nn.Module):
@@ -141,9 +147,10 @@ class HiFT(nn.Module):
     def speak(self, mel: Tensor, noise: Tensor, as_trained: bool = False) -> Tensor:
         """A whole mel [B, F, mel] and standard normal noise [B, F × hop, harmonics] → [B, F × hop].
 
-        as_trained counts phases in float32, as the checkpoint's own code does.
+        as_trained finds F0 and counts phases in float32, as the checkpoint's own code does.
         """
-        return self.decode(mel.mT, self.source(self.f0_predictor(mel.mT), noise, as_trained))
+        f0 = self.f0_predictor.as_trained(mel.mT) if as_trained else self.f0_predictor(mel.mT)
+        return self.decode(mel.mT, self.source(f0, noise, as_trained))
 
     def source(self, f0: Tensor, noise: Tensor, as_trained: bool = False) -> Tensor:
         """F0 of a whole sequence [B, F] → its excitation [B, F × hop]."""
@@ -261,13 +268,15 @@ def folded_name(name: str) -> str:
 
 
 def fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gains and directions → weights; the norm is over all but the first dimension.  All else stays."""
+    """Gains and directions → weights, to the bit as the original has them; all else stays.
+
+    The norm is over all but the first dimension.
+    """
     folded = {name: each.float() for name, each in tensors.items()}
     for gain, direction in SPELLINGS:
         for layer in [name.removesuffix(gain) for name in tensors if name.endswith(gain)]:
-            size, way = folded.pop(layer + gain).double(), folded.pop(layer + direction).double()
-            norm = torch.linalg.vector_norm(way.flatten(1), dim=1).view(-1, *[1] * (way.dim() - 1))
-            folded[layer + ".weight"] = (way * (size / norm)).float()
+            size, way = folded.pop(layer + gain), folded.pop(layer + direction)
+            folded[layer + ".weight"] = torch._weight_norm(way, size, dim=0)
     return folded
 
 

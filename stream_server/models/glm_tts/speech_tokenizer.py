@@ -7,7 +7,7 @@ Shapes: B pieces of audio, T frames of the picture, t positions behind the convo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from stream_server.models.glm_tts.config import MAX_LAYERS, Keys
 from stream_server.models.glm_tts.convert import Part
-from stream_server.models.glm_tts.features import WhisperSettings, whisper_mel
+from stream_server.models.glm_tts.features import WHISPER, whisper_mel
 from stream_server.models.glm_tts.files import read_json
 from stream_server.models.glm_tts.names import own_shapes
 from stream_server.models.glm_tts.stored import Shape
@@ -134,7 +134,7 @@ class SpeechTokenizer(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.codebook = nn.Embedding(config.codes, config.width)
         self.embed_positions2 = nn.Embedding(config.pooled_positions, config.width)
-        self.picture = WhisperSettings(bins=config.bins)
+        self.picture = replace(WHISPER, bins=config.bins)
 
     @property
     def samples_per_code(self) -> int:

@@ -7,7 +7,7 @@ release has it.  Knows no place where voices are kept.
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stream_server.audio.reference import FIELD, Reference
 from stream_server.errors import BrokenVoice, ConfigError, InvalidAudio, InvalidSetting
-from stream_server.models.glm_tts.features import KaldiSettings, MelSettings, kaldi_fbank, log_mel
+from stream_server.models.glm_tts.features import KALDI, MelSettings, kaldi_fbank, log_mel
 from stream_server.models.glm_tts.files import size_of
 from stream_server.models.glm_tts.marks import USUAL, pace
 from stream_server.models.glm_tts.speaker import SpeakerEncoder
@@ -98,7 +98,7 @@ class Maker:
             if made != wanted:
                 raise ConfigError(f"the checkpoint wants {what} {wanted}, and here are {what} {made}", field="voice")
         self.shape, self.encode, self.tokenizer, self.speaker = shape, encode, tokenizer, speaker
-        self.fbank = KaldiSettings(bins=speaker.bins)
+        self.fbank = replace(KALDI, bins=speaker.bins)
 
     @torch.inference_mode()
     def make(self, name: str, text: str, audio: Reference, consent: str, now: datetime) -> StoredVoice:

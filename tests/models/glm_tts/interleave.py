@@ -15,6 +15,8 @@ from stream_server.models.glm_tts.model import GLMTTS
 from stream_server.offline import NO_LIMIT, read_words, run_to_end
 from stream_server.text.word import Word
 
+SPEEDS = (1.0, 0.8, 1.0, 1.37, 1.0)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -162,12 +164,17 @@ def all_at_once(core: EngineCore, requests: list[Request]) -> list[np.ndarray]:
 
 
 def requests_of(core: EngineCore, texts: tuple[str, ...], count: int) -> list[Request]:
-    """Each of another text, voice or seed."""
-    voices, rate = core.spec.voices, core.spec.sample_rates[0]
+    """Each of another text, voice, rate, speed or seed."""
+    voices, rates = core.spec.voices, core.spec.sample_rates
     return [
         Request(
             tuple(read_words(core, texts[number % len(texts)])),
-            Controls(voices[number % len(voices)], seed=number, sample_rate=rate),
+            Controls(
+                voices[number % len(voices)],
+                seed=number,
+                sample_rate=rates[number % len(rates)],
+                speed=SPEEDS[number % len(SPEEDS)],
+            ),
         )
         for number in range(count)
     ]

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from stream_server.models.glm_tts.chunks import schedule
-from stream_server.models.glm_tts.flow import Prompt
+from stream_server.models.glm_tts.flow import Prompt, load_flow
+from stream_server.models.glm_tts.flow_config import read_flow_config
 from stream_server.models.glm_tts.flow_stream import FlowStream
 from stream_server.models.glm_tts.flow_voices import FlowVoices
-from stream_server.models.glm_tts.model import FLOW_PART, load_flow, load_part, read_flow_config
+from stream_server.models.glm_tts.loading import FLOW_PART, load_part
 from tests.models.glm_tts.make_flow import make_flow
 
 

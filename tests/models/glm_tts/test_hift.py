@@ -2,13 +2,17 @@
 
 import random
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from stream_server.errors import ConfigError
 from stream_server.models.glm_tts.hift import HiFT, HiFTShape, load_hift
@@ -20,6 +24,7 @@ from tests.models.glm_tts.make_hift import SMALL, make_hift, make_tensors
 
 GOLDEN = Path(__file__).parent / "golden/hift"
 CUT = 1e-5  # of full scale
+FUSED = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")  # as the machine that made the golden numbers
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +45,12 @@ def near(found: Tensor, wanted: Tensor, atol: float) -> None:
 def test_the_golden_numbers(hift: HiFT, golden: dict[str, Tensor]) -> None:
     mel = golden["mel"][None]
     near(hift.f0_predictor(mel)[0], golden["f0"], 4e-3)
-    source = hift.source(golden["f0"][None], golden["sine_noise"][None], as_trained=True)
-    near(source[0], golden["source"], 1e-6)
+    made = hift.source(golden["f0"][None], golden["sine_noise"][None], as_trained=True)
+    near(made[0], golden["source"], 1e-6 if FUSED else 3e-4)
     radians = hift.m_source.phases_as_trained(golden["f0"][None])[0].flatten(0, 1)
     sines = 0.1 * radians.sin() * golden["uv"][:, None] + 0.003 * golden["sine_noise"]
-    near(sines[:, 0], golden["sine_waves_harm0"], 1e-6)
+    near(sines[:, 0], golden["sine_waves_harm0"], 1e-6 if FUSED else 3e-4)
+    source = golden["source"][None]
     near(hift.spectrum(source)[0, :, :64], golden["source_stft"], 1e-5)
     near(hift.conv_pre(mel)[0], golden["conv_pre_out"], 1e-4)
     near(hift.decode(mel, source)[0], golden["wav"], 4e-5)
@@ -52,10 +58,54 @@ def test_the_golden_numbers(hift: HiFT, golden: dict[str, Tensor]) -> None:
 
 
 def test_from_mel_to_sound(hift: HiFT, golden: dict[str, Tensor]) -> None:
-    """F0's own rounding (2e-4 of 350 Hz) moves the phases of a voice this loud by more than the decoder's rounding."""
+    """In float32 and in float64, F0 is 2e-4 of 350 Hz beside what the original's machine rounded it to, which moves the
+    phases of a voice this loud by more than the decoder's rounding."""
     mel, noise = golden["mel"].T[None], golden["sine_noise"][None]
     near(hift.speak(mel, noise, as_trained=True)[0], golden["wav"], 2e-3)
-    near(hift.speak(mel, noise)[0], golden["wav"], 5e-3)
+    near(hift.speak(mel, noise)[0], golden["wav"], 2e-3)
+
+
+class SummedAsThere(TorchFunctionMode):
+    """Products are summed in the order that the machine had which made the golden numbers: from the first input on,
+    each product and its sum rounded once; 192 at a time, or halves of fewer than twice as many; of a single output,
+    each product and each sum rounded."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Tensor, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.linear:
+            x, weight, bias = args
+            return in_turn(weight, x[0].T, fused=False).T[None] + bias
+        if func is torch.conv1d:
+            x, weight, bias = args[:3]
+            kernel = weight.shape[2]
+            inputs = F.unfold(x[:, :, None], (1, kernel), padding=(0, kernel // 2))[0]
+            weight, most = weight.flatten(1), 192
+            part = most if not most < len(inputs) < 2 * most else len(inputs) // 2
+            sums = [in_turn(*each, fused=True) for each in zip(weight.split(part, 1), inputs.split(part))]
+            return reduce(torch.add, sums, bias[:, None])[None]
+        return func(*args, **(kwargs or {}))
+
+
+def in_turn(weight: Tensor, inputs: Tensor, fused: bool) -> Tensor:
+    """[M, K] and [K, N] → [M, N], K after K."""
+    found = inputs.new_zeros(len(weight), inputs.shape[1])
+    for left, right in zip(weight.T[:, :, None], inputs):
+        found = (found.double() + left.double() * right.double()).float() if fused else found + left * right
+    return found
+
+
+@pytest.mark.skipif(
+    not FUSED, reason="this machine's vectors round otherwise than those of the golden numbers' machine"
+)
+def test_from_mel_to_sound_summed_as_the_original_was(hift: HiFT, golden: dict[str, Tensor]) -> None:
+    mel, noise = golden["mel"].T[None], golden["sine_noise"][None]
+    with torch.inference_mode(), SummedAsThere():
+        f0 = hift.f0_predictor.as_trained(mel.mT)
+        assert torch.equal(hift.conv_pre(mel.mT)[0], golden["conv_pre_out"])
+    assert torch.equal(f0[0], golden["f0"])
+    source = hift.source(f0, noise, as_trained=True)
+    near(hift.decode(mel.mT, source)[0], golden["wav"], 4e-5)
 
 
 ODD = HiFTConfig(
@@ -161,9 +211,10 @@ def test_trimmed(hift: HiFT) -> None:
     near(torch.cat(pieces), whole_of(hift, mel, 7), CUT)
 
 
-def test_alone_or_in_company() -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_alone_or_in_company(together: bool) -> None:
     hift, rng = load_hift(HiFTConfig(), make_tensors()), random.Random(4)
-    stream = HiFTStream(hift)
+    stream = HiFTStream(hift, together=together)
     state = stream.allocate(4)
     mels = {slot: mel_of(length, 80, slot) for slot, length in ((0, 70), (1, 64), (3, 40))}
     at, sounds = dict.fromkeys(mels, 0), {slot: [torch.zeros(0)] for slot in mels}
@@ -182,6 +233,22 @@ def test_alone_or_in_company() -> None:
                 live.remove(slot)
     for slot, mel in mels.items():
         near(torch.cat(sounds[slot]), whole_of(hift, mel, slot + 10), CUT)
+
+
+def test_cut_at_the_same_places_company_moves_no_bit() -> None:
+    stream = HiFTStream(load_hift(HiFTConfig(), make_tensors()))
+    mels, state = {slot: mel_of(60, 80, slot) for slot in range(3)}, stream.allocate(3)
+    sounds: list[dict[int, Tensor]] = []
+    for groups in ([[0], [1], [2]], [[2, 0, 1]]):
+        sounds.append({slot: torch.zeros(0) for slot in mels})
+        for slots in groups:
+            for slot in slots:
+                stream.reset(slot, slot, state)
+            for at in range(0, 60, 12):
+                pieces = [mels[slot][at : at + 12] for slot in slots]
+                for slot, sound in zip(slots, stream.decode(slots, pieces, [at == 48] * len(slots), state)):
+                    sounds[-1][slot] = torch.cat([sounds[-1][slot], sound])
+    assert all(torch.equal(sounds[0][slot], sounds[1][slot]) for slot in mels)
 
 
 def test_a_slot_used_again_remembers_nothing() -> None:

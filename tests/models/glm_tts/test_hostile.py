@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 import struct
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from stream_server.errors import BrokenVoice, ConfigError
 from stream_server.models.glm_tts.cloning import load_maker
-from stream_server.models.glm_tts.model import load_model
+from stream_server.models.glm_tts.loading import load_model
 from tests.models.glm_tts.make_checkpoint import TINY, make_checkpoint
 from tests.models.glm_tts.make_speaker import block, node, number, speaker_graph, value_info
 from tests.models.glm_tts.test_weights import Call
@@ -42,15 +41,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(good: Path, tmp_path: Path) -> Path:
     shutil.copytree(good, tmp_path / "ckpt")
     return tmp_path / "ckpt"
-
-
-@pytest.fixture
-def bounded() -> Iterator[None]:
-    tracemalloc.start()
-    yield
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 64 * MB
 
 
 def text(content: str | bytes) -> Harm:

@@ -32,7 +32,7 @@ class Speaker:
 
     def say(self, tokens: Tensor, final: bool) -> Tensor:
         mels = self.flow.decode([0], [tokens], [final], self.mels)
-        return self.hift.decode([0], mels, [final], self.sounds)[0]
+        return self.hift.decode([0], [torch.cat([torch.zeros(0, 80), *mels[0]])], [final], self.sounds)[0]
 
 
 def test_tokens_in_any_pieces_are_the_same_sound() -> None:

@@ -5,10 +5,9 @@ import json
 import os
 import pickle
 import struct
-import tracemalloc
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,16 +37,6 @@ def tensors() -> dict[str, torch.Tensor]:
 
 def table(tensors: dict[str, torch.Tensor], **more: object) -> Table:
     return Table({name: tuple(tensor.shape) for name, tensor in tensors.items()}, **more)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def bounded() -> Iterator[None]:
-    """What happens within takes no more memory than the honest part of a small file."""
-    tracemalloc.start()
-    yield
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 32 << 20
 
 
 @pytest.mark.parametrize("file", WRITERS)
