@@ -5,10 +5,11 @@ from itertools import chain
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
 
 from stream_server.errors import StreamServerError, UnknownPath, WrongMethod
 from stream_server.transports import cartesia, deepgram, elevenlabs, models, native, openai, openapi, piper, voices
@@ -31,7 +32,7 @@ RENDERERS: tuple[tuple[str, Renderer], ...] = (
 def make_app(house: House) -> ASGIApp:
     spoken = chain.from_iterable(protocol.routes(house) for protocol in PROTOCOLS)
     app = Starlette(
-        routes=[*operations(house), *openapi.routes(OPERATIONS), *spoken, *page_routes()],
+        routes=[*operations(house), *openapi.routes(OPERATIONS), *spoken, NO_SOCKET, *page_routes()],
         exception_handlers={HTTPException: nowhere, Exception: broken},
     )
     return RequestId(Cors(app, house.guard))
@@ -48,11 +49,19 @@ async def nowhere(request: Request, refusal: Exception) -> Response:
     return answer
 
 
+async def no_socket(socket: WebSocket) -> None:
+    """Starlette by itself would say 403, as if a key were wrong."""
+    await socket.send_denial_response(renderer_of(socket)(UnknownPath("nothing is served here", field="path")))
+
+
+NO_SOCKET = WebSocketRoute("/{path:path}", no_socket)
+
+
 async def broken(request: Request, defect: Exception) -> Response:
     return renderer_of(request)(StreamServerError("something broke in the server"))
 
 
-def renderer_of(request: Request) -> Renderer:
+def renderer_of(request: HTTPConnection) -> Renderer:
     return next((render for path, render in RENDERERS if request.url.path.startswith(path)), native.error)
 
 
