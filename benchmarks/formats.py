@@ -77,6 +77,7 @@ FLOORS = {
     "largest_length_error_frames": 1.0,
     "wer_over_wav": 0.03,
     "narrow_wer_over_pcm": 0.03,
+    "g711_wer_over_ffmpeg": 0.03,
     "first_sound_over_pcm_ms": 60.0,
 }
 
