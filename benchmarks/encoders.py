@@ -36,11 +36,15 @@ PROMPT = [
     AudioFormat("mulaw", 8_000),
     AudioFormat("alaw", 8_000),
     AudioFormat("flac"),
+]
+SLOW = [
     AudioFormat("mp3"),
     AudioFormat("mp3", 22_050, 32_000),
     AudioFormat("mp3", 44_100, 128_000),
-]
-SLOW = [AudioFormat("mp3", 8_000, 32_000), AudioFormat("aac"), AudioFormat("aac", 44_100)]  # by their frames' length
+    AudioFormat("mp3", 8_000, 32_000),
+    AudioFormat("aac"),
+    AudioFormat("aac", 44_100),
+]  # by their frames' length, and a frame of mp3 is whole when the next has begun
 FLOORS = {"first_ms_max": 60.0}  # of those that can be prompt, at either rate
 
 

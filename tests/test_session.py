@@ -359,11 +359,11 @@ def test_bytes_that_hold_no_speech_yet_start_nobody_s_clock() -> None:
     session.end()
     clock.now += 0.1
     pcm = np.full(WORD, 0.1, np.float32)
-    engine.listener.frame(Frame(1, 0, pcm[:1_000], ()))
+    engine.listener.frame(Frame(1, 0, pcm[:1_500], ()))
     (lead_in,) = take(session)
     assert isinstance(lead_in, Audio) and lead_in.data and lead_in.duration == 0
     clock.now += 0.5
-    engine.listener.frame(Frame(1, 1_000, pcm[1_000:], ()))
+    engine.listener.frame(Frame(1, 1_500, pcm[1_500:], ()))
     engine.spoken = 1
     engine.speak()
     events = take(session)

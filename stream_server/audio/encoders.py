@@ -24,6 +24,8 @@ from stream_server.audio.raw import RawCoder, wav_header
 from stream_server.audio.resample import Resampler
 from stream_server.audio.webm import WebmOpus
 
+PROMPT_S = 0.01  # mp3's first frame with speech holds a millisecond of it
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -52,8 +54,8 @@ class Encoder(Protocol):
 class StreamEncoder:
     """Resample, cut into the coder's blocks, encode, gather.
 
-    The first chunk goes as soon as there are bytes.  Each later one holds `gather` samples, as decoded, at least; with
-    0 it is one piece of the coder's.
+    A chunk goes as soon as there are bytes until PROMPT_S of speech has gone.  Each later one holds `gather` samples,
+    as decoded, at least; with 0 it is one piece of the coder's.
     """
 
     def __init__(self, coder: Coder, sample_rate: int, rate: int, gather: int) -> None:
@@ -98,8 +100,8 @@ class StreamEncoder:
         """All that waits; its speech is what a decoder can give now and could not before."""
         data = b"".join(self._waiting)
         self._waiting.clear()
-        self._due = self._decoded + self._gather
         start, self._pts = self._pts, min(self._decodable(), self._fed)
+        self._due = self._decoded + self._gather if self._pts >= PROMPT_S * self._model_rate else 0
         return Chunk(data, start, self._pts - start)
 
     def _decodable(self) -> int:

@@ -89,9 +89,10 @@ def test_a_frame_from_a_read_only_buffer_is_taken(format: AudioFormat, rate: int
 
 
 @pytest.mark.parametrize("codec", [codec for codec in FORMATS if codec != "opus"])
-def test_what_follows_the_first_chunk_is_gathered(codec: str) -> None:
-    one, two, *others, last = encoded(glide(48_000, 24_000), AudioFormat(codec, chunk_s=0.2), 24_000)
-    assert one.duration <= 480
+def test_what_follows_the_first_speech_is_gathered(codec: str) -> None:
+    chunks = encoded(glide(48_000, 24_000), AudioFormat(codec, chunk_s=0.2), 24_000)
+    one, two, *others, last = [chunk for chunk in chunks if chunk.duration >= 240]  # before may come the lead-in
+    assert one.duration <= 576  # a frame of mp3
     assert 4_800 - LONGEST_LEAD <= two.duration < 4_800 + LONGEST_FRAME
     assert all(4_800 <= chunk.duration < 4_800 + LONGEST_FRAME for chunk in others)
     assert last.duration < 4_800 + 3 * LONGEST_FRAME
