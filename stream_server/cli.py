@@ -36,6 +36,9 @@ DTYPE_HELP = "Numbers of a checkpoint's parts, fp32, bf16 or fp16: lm=bf16,flow=
 TORCHSCRIPT_HELP = "Run the checkpoint's vocos2d program for 32 kHz."
 CARRY_OVER_HELP = "Speak each sentence on from those before, where the model can."
 
+Dictionary = Annotated[
+    Optional[Path], typer.Option("--dictionary", help="Pronunciations: .json, .toml or .jsonl, as of `serve`.")
+]
 Voice = Annotated[Optional[str], typer.Option(help="Voice; the model's first by default.")]
 
 
@@ -168,6 +171,7 @@ def say(
     top_k: Annotated[Optional[int], typer.Option(min=1, max=500)] = None,
     cache: Annotated[bool, typer.Option(help="Decode with the KV cache, or without it for comparison.")] = True,
     carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
+    dictionary: Dictionary = None,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
@@ -178,6 +182,7 @@ def say(
     from stream_server.offline import synthesise
     from stream_server.protocols.schema import check_settings
     from stream_server.session import controls_of
+    from stream_server.text.dictionary import server_dictionary
 
     with console.status("loading the voice …"):
         core = or_exit(partial(make_quiet_core, model, slots=1, threads=threads, dtype=dtype, torchscript=torchscript))
@@ -192,9 +197,10 @@ def say(
         carry_over=carry_over,
     )
     or_exit(partial(check_settings, settings, core.spec))
+    entries = or_exit(partial(server_dictionary, dictionary, core.spec.reader, core.spec.phones))
     typed = sys.stdin.read() if text == "-" else text
     with console.status("speaking …"):
-        speech = or_exit(partial(synthesise, core, typed, controls_of(settings, core.spec)))
+        speech = or_exit(partial(synthesise, core, typed, controls_of(settings, core.spec), entries))
     write_sound(output, speech)
     figures = {
         "ttfa_s": round(speech.ttfa_s, 4),
@@ -238,6 +244,7 @@ def batch(
     model: Annotated[str, typer.Option(help="lark, or a GLM-TTS checkpoint's directory.")] = "lark",
     seed: Annotated[int, typer.Option(min=0, help="Of items that name none.")] = 0,
     carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
+    dictionary: Dictionary = None,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
     slots: Annotated[int, typer.Option(min=1, max=128, help="Items spoken at once.")] = 8,
@@ -247,15 +254,18 @@ def batch(
     from rich.progress import Progress
 
     from stream_server.batch import Batch, lines
+    from stream_server.events import Settings
+    from stream_server.text.dictionary import server_dictionary
 
     def speak() -> None:
         total = sum(1 for _ in lines(tasks))
         with console.status("loading the voice …"):
             core = make_quiet_core(model, slots=slots, threads=threads, dtype=dtype, torchscript=torchscript)
+        entries = server_dictionary(dictionary, core.spec.reader, core.spec.phones)
         with Progress(console=console) as progress:
             bar = progress.add_task("items", total=total)
-            work = Batch(core, output, cloning(core, model), told=lambda id: progress.advance(bar))
-            summary = work.run(tasks, seed, carry_over)
+            work = Batch(core, output, cloning(core, model), lambda id: progress.advance(bar), entries)
+            summary = work.run(tasks, Settings(seed=seed, carry_over=carry_over))
             progress.update(bar, completed=total)
         for name, why in summary.broken.items():
             console.print(f"[red]{name}[/red]: {why}", highlight=False)
