@@ -11,11 +11,11 @@ import argparse
 import asyncio
 from functools import partial
 
-from stream_server.cli import make_core
 from stream_server.config import CheckedLimits, ServerConfig
 from stream_server.engine.admission import Admission
 from stream_server.engine.client import Engine
 from stream_server.engine.process import ProcessEngine
+from stream_server.loading import make_core
 from stream_server.transports.house import House
 from stream_server.transports.server import make_server
 

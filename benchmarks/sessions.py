@@ -64,9 +64,9 @@ def in_a_process(function, *arguments):  # type: ignore[no-untyped-def]
 
 def speak_alone(streams: int, seconds: float) -> float:
     """Seconds of speech made a second."""
-    from stream_server.cli import make_serving_core
     from stream_server.config import load_config
     from stream_server.engine.messages import AddSequence, Controls
+    from stream_server.loading import make_serving_core
     from stream_server.offline import NO_LIMIT, read_words, sentences
 
     use_one_thread()

@@ -374,8 +374,8 @@ def calibrated() -> Costs:
     """This machine's costs, as a server finds them when it starts."""
     from lap import use_one_thread
 
-    from stream_server.cli import make_serving_core
     from stream_server.config import load_config
+    from stream_server.loading import make_serving_core
 
     use_one_thread()
     costs = make_serving_core(load_config()).costs

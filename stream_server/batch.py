@@ -9,46 +9,43 @@ An item is one JSON object a line.  Fields by GLM-TTS's names, by those of artic
     syn_text, input_text, text              what to say
     prompt_speech, prompt_audio, reference  a recording to speak like, where the model can; `voice` names one it has
     prompt_text, reference_text             what is said in it
-    seed, sample_rate, carry_over           as on every other surface
+    speed, seed, sample_rate, temperature, top_k, use_cache, carry_over, pronunciations
+                                            as in `start` of the native protocol
 """
 
 import json
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
+from pydantic import ConfigDict, Field, ValidationError
 
 from stream_server.audio.encoders import make_encoder
 from stream_server.audio.format import AudioFormat
 from stream_server.carried import Carried
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AddSequence, Controls, Finished, Tick
-from stream_server.errors import (
-    ConfigError,
-    InvalidSetting,
-    SequenceFailed,
-    StreamServerError,
-    TextTooLong,
-    UnknownVoice,
-)
+from stream_server.errors import ConfigError, InvalidSetting, SequenceFailed, StreamServerError, TextTooLong
+from stream_server.events import Settings
 from stream_server.limits import Limits
 from stream_server.offline import NO_LIMIT, read_words, sentences
+from stream_server.protocols.schema import Manner, check_settings, refusal
+from stream_server.session import controls_of
+from stream_server.text.dictionary import checked
 from stream_server.text.word import Word
 from stream_server.voices.add import read_file
 
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 MAX_LINE = 1 << 20  # characters
 MAX_TEXT = 100_000  # characters of one item
-MAX_SEED = (1 << 63) - 1
 PLACED = ("voice", "seed", "sample_rate")  # of the parameters, what a line tells by itself
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-KINDS = {"seed": int, "sample_rate": int, "carry_over": bool}  # of what is no text
 ALIASES = {
     "id": ("uttid", "output_name", "id"),
     "text": ("syn_text", "input_text", "text"),
@@ -57,22 +54,33 @@ ALIASES = {
 }
 
 
+USUAL = Settings(seed=0)  # of items that tell nothing else
+
+
 class Cloning(Protocol):
     """Makes the model speak like a recording: → a voice's name, good until as many others were asked for."""
 
     def __call__(self, recording: Path, text: str) -> str: ...
 
 
+class Line(Manner):
+    """An item as it is written, its aliases resolved; what else a line tells is somebody else's."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    text: Annotated[str, Field(max_length=MAX_TEXT)]
+    reference: str | None = None
+    reference_text: str = ""
+
+
 @dataclass(frozen=True)
 class Item:
     id: str
     text: str
-    voice: str | None = None
+    settings: Settings
     reference: str | None = None
     reference_text: str = ""
-    seed: int = 0
-    sample_rate: int | None = None
-    carry_over: bool = False
 
 
 @dataclass
@@ -91,6 +99,7 @@ class Running:
     item: Item
     controls: Controls
     left: deque[tuple[Word, ...]]
+    normalised: str  # all of its text as it is read
     carried: Carried
     speaking: tuple[Word, ...] = ()
     pcm: list[np.ndarray] = field(default_factory=list)
@@ -105,20 +114,28 @@ class Batch:
         folder: Path,
         clone: Cloning | None = None,
         told: Callable[[str], None] = lambda id: None,
+        pronunciations: Mapping[str, str] | None = None,
     ) -> None:
-        """told: called with every item that is done or broken."""
+        """told: called with every item that is done or broken.
+
+        pronunciations: for all items, as `dictionary.checked` gives them; an item's own go before them.
+        """
         self.core, self.folder, self.clone, self.told = core, folder, clone, told
+        self.pronunciations = pronunciations or {}
         self.summary = Summary()
         self.running: dict[int, Running] = {}  # by sequence
         self.ids = count(1)
         folder.mkdir(parents=True, exist_ok=True)
 
-    def run(self, path: Path, seed: int = 0, carry_over: bool = False) -> Summary:
-        """All items of a file, spoken so where they tell nothing else.  `ConfigError` where there is no such file."""
+    def run(self, path: Path, usual: Settings = USUAL) -> Summary:
+        """All items of a file, spoken as is usual where they tell nothing else.
+
+        Raises `ConfigError` where there is no such file.
+        """
         began = self.core.clock()
         there = set(self.finished())
         self.mend()
-        items = self.waiting(path, seed, carry_over, there)
+        items = self.waiting(path, usual, there)
         while self.fill(items) or self.running:
             tick = self.core.step() or Tick()
             for frame in tick.frames:
@@ -129,12 +146,12 @@ class Batch:
         write(self.folder / SUMMARY, json.dumps(asdict(self.summary), indent=1, ensure_ascii=False).encode())
         return self.summary
 
-    def waiting(self, path: Path, seed: int, carry_over: bool, finished: set[str]) -> Iterator[Item]:
+    def waiting(self, path: Path, usual: Settings, finished: set[str]) -> Iterator[Item]:
         """Items that are to be spoken; the others are counted."""
         seen: set[str] = set()
         for number, line in enumerate(lines(path), 1):
             try:
-                item = read_item(line, seed, carry_over)
+                item = read_item(line, usual)
                 if item.id in seen:
                     raise InvalidSetting("id: another item has it too", field="id")
             except StreamServerError as error:
@@ -158,25 +175,24 @@ class Batch:
         return begun
 
     def begin(self, item: Item) -> None:
-        spec = self.core.spec
-        voice = item.voice or spec.voices[0]
-        if item.reference is not None:
-            if self.clone is None:
-                raise InvalidSetting("reference: this model has voices of its own alone", field="reference")
-            voice = self.clone(Path(item.reference), item.reference_text)
-        elif voice not in spec.voices:
-            raise UnknownVoice("voice: no such voice", field="voice", limit=", ".join(spec.voices))
-        rate = item.sample_rate or spec.sample_rates[0]
-        if rate not in spec.sample_rates:
-            choices = ", ".join(map(str, spec.sample_rates))
-            raise InvalidSetting("sample_rate: no such rate here", field="sample_rate", limit=choices)
-        parts = deque(sentences(read_words(self.core, item.text)))
+        spec, settings = self.core.spec, item.settings
+        cloned = item.reference is not None
+        check_settings(replace(settings, voice=None) if cloned else settings, spec)
+        own = checked(settings.pronunciations, spec.reader, spec.phones, Limits())
+        parts = deque(sentences(read_words(self.core, item.text, {**self.pronunciations, **own})))
         if not parts:
             raise InvalidSetting("text: there is nothing to say in it", field="text")
-        if item.carry_over and not spec.carry_tokens:
-            raise InvalidSetting("carry_over: this model begins every sentence anew", field="carry_over", limit="false")
-        controls = Controls(voice, item.seed, sample_rate=rate, carry_over=item.carry_over)
-        self.go_on(Running(item, controls, parts, Carried(spec.carry_tokens)))
+        normalised = " ".join(map(self.core.runner.model.reading, parts))
+        if cloned:
+            settings = replace(settings, voice=self.cloned(item))
+        controls = controls_of(settings, spec)
+        self.go_on(Running(item, controls, parts, normalised, Carried(spec.carry_tokens)))
+
+    def cloned(self, item: Item) -> str:
+        """The voice of its recording."""
+        if self.clone is None:
+            raise InvalidSetting("this model has voices of its own alone", field="reference")
+        return self.clone(Path(item.reference or ""), item.reference_text)
 
     def go_on(self, running: Running) -> None:
         id = next(self.ids)
@@ -203,15 +219,18 @@ class Batch:
         encoder = make_encoder(AudioFormat("wav"), controls.sample_rate)
         name = f"{item.id}.wav"
         write(self.folder / name, sized(b"".join(c.data for c in (*encoder.encode(pcm), *encoder.finish()))))
-        model = self.core.runner.model
-        spoken = " ".join(model.reading(part) for part in sentences(read_words(self.core, item.text)))
-        cloned = item.reference is not None
-        line = asdict(item) | {
-            "file": name,
-            "normalised": spoken,
-            "voice": None if cloned else controls.voice,
+        line = {
+            "id": item.id,
+            "text": item.text,
+            "normalised": running.normalised,
+            "reference": item.reference,
+            "reference_text": item.reference_text,
+            "voice": controls.voice if item.reference is None else None,
+            "seed": controls.seed,
             "sample_rate": controls.sample_rate,
             "parameters": {name: value for name, value in asdict(controls).items() if name not in PLACED},
+            "pronunciations": item.settings.pronunciations,
+            "file": name,
             "tokens": running.tokens,
             "truncated": running.truncated,
             "audio_s": round(len(pcm) / controls.sample_rate, 4),
@@ -227,7 +246,7 @@ class Batch:
 
     def fail(self, name: str, error: Exception) -> None:
         """Named, and nobody else is disturbed."""
-        self.summary.broken[name] = getattr(error, "message", None) or type(error).__name__
+        self.summary.broken[name] = described(error) if isinstance(error, StreamServerError) else type(error).__name__
         self.told(name)
 
     def mend(self) -> None:
@@ -259,7 +278,7 @@ def lines(path: Path) -> Iterator[str]:
         yield from (line for line in file if line.strip())
 
 
-def read_item(line: str, seed: int, carry_over: bool = False) -> Item:
+def read_item(line: str, usual: Settings = USUAL) -> Item:
     """Raises a `ClientError` that names the field."""
     if len(line) > MAX_LINE:
         raise TextTooLong("the line is too long", field="line", limit=MAX_LINE)
@@ -269,36 +288,34 @@ def read_item(line: str, seed: int, carry_over: bool = False) -> Item:
         raise InvalidSetting("not JSON", field="line") from None
     if not isinstance(told, dict):
         raise InvalidSetting("not a JSON object", field="line")
-    found: dict[str, Any] = {"seed": seed, "carry_over": carry_over}
     for name, aliases in ALIASES.items():
-        given = [told[alias] for alias in aliases if told.get(alias) is not None]
-        if given:
-            found[name] = given[0]
-    settings = ("voice", "seed", "sample_rate", "carry_over")
-    found |= {name: told[name] for name in settings if told.get(name) is not None}
-    for name in ("id", "text"):
-        if not isinstance(found.get(name), str | int):
-            raise InvalidSetting(f"{ALIASES[name][0]}: missing", field=name)
-    for name, value in found.items():
-        kind = KINDS.get(name, str)
-        if name == "id":
-            found[name] = str(value)
-        elif type(value) is not kind:
-            raise InvalidSetting(f"{name}: not a {kind.__name__}", field=name)
-        elif not is_text(str(value)):
-            raise InvalidSetting(f"{name}: half a surrogate pair is no character", field=name)
-    if not 0 <= found["seed"] <= MAX_SEED:
-        raise InvalidSetting("seed: out of range", field="seed", limit=MAX_SEED)
-    if not NAME.fullmatch(found["id"]):
+        told[name] = next((told[alias] for alias in aliases if told.get(alias) is not None), None)
+    if type(told["id"]) is int:
+        told["id"] = str(told["id"])
+    try:
+        found = Line(**{name: told[name] for name in Line.model_fields if told.get(name) is not None})
+    except ValidationError as error:
+        raise refusal(error) from None
+    asked = found.model_dump(exclude_unset=True)
+    check_texts(asked)
+    if not NAME.fullmatch(found.id):
         raise InvalidSetting("id: letters, digits, '.', '_' and '-' alone", field="id", limit=128)
-    if len(found["text"]) > MAX_TEXT:
-        raise TextTooLong("text: too long", field="text", limit=MAX_TEXT)
-    return Item(**found)
+    settings = replace(usual, **{name: value for name, value in asked.items() if name in Manner.model_fields})
+    return Item(found.id, found.text, settings, found.reference, found.reference_text)
 
 
-def is_text(value: str) -> bool:
+def check_texts(asked: dict[str, Any]) -> None:
     """JSON can tell of halves of characters, which no file can hold."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    for name, value in asked.items():
+        if any("\ud800" <= character <= "\udfff" for character in json.dumps(value, ensure_ascii=False)):
+            raise InvalidSetting("half a surrogate pair is no character", field=name)
+
+
+def described(error: StreamServerError) -> str:
+    """With its field and its limit, each once."""
+    field = "" if error.field is None or error.message.startswith(error.field) else f"{error.field}: "
+    limit = "" if error.limit is None else f" ({error.limit})"
+    return f"{field}{error.message}{limit}"
 
 
 def sized(wav: bytes) -> bytes:

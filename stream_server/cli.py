@@ -1,129 +1,46 @@
-"""`stream-server serve | say | voices`: the composition root, the one place where front and core are put together."""
+"""`stream-server serve | say | batch | convert`: the composition root, where front and core are put together."""
 
 import asyncio
 import contextlib
 import gc
 import json
-import logging
-import os
 import shutil
 import sys
 import wave
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional, TypeVar
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
-from rich.console import Console
 
 from stream_server import logs
-from stream_server.config import ServerConfig, load_config, local_config
-from stream_server.engine.messages import ModelSpec
-from stream_server.errors import ConfigError, StreamServerError
+from stream_server.cli_voices import voices_app
+from stream_server.config import ServerConfig, load_config
+from stream_server.errors import StreamServerError
+from stream_server.loading import cloning, make_quiet_core, make_serving_core, make_voices
+from stream_server.terminal import complain, console, or_exit
 
 if TYPE_CHECKING:  # torch loads where it is used: `voices` and `--help` answer at once
-    from stream_server.batch import Cloning
     from stream_server.engine.client import Engine
-    from stream_server.engine.core import EngineCore
     from stream_server.offline import Speech
-    from stream_server.voices.add import Make
-    from stream_server.voices.store import VoiceStore
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
 app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     no_args_is_help=True,
     help="Real-time speech synthesis, streamed.",
 )
-console = Console(stderr=True)
-CALIBRATION_TEXT = "The old lighthouse keeper climbed the stairs slowly and lit the lamp."
+app.add_typer(voices_app, name="voices")
 
 DTYPE_HELP = "Numbers of a checkpoint's parts, fp32, bf16 or fp16: lm=bf16,flow=fp32 [fp32]."
 TORCHSCRIPT_HELP = "Run the checkpoint's vocos2d program for 32 kHz."
 KEPT_VOICES_HELP = "Keep what the flow computes of so many voices: less CPU, much memory [0]."
 CARRY_OVER_HELP = "Speak each sentence on from those before, where the model can."
 
+Dictionary = Annotated[
+    Optional[Path], typer.Option("--dictionary", help="Pronunciations: .json, .toml or .jsonl, as of `serve`.")
+]
 Voice = Annotated[Optional[str], typer.Option(help="Voice; the model's first by default.")]
-
-
-def make_core(settings: ServerConfig) -> "EngineCore":
-    """Load the model and put an engine around it; runs wherever the engine is placed."""
-    import torch
-
-    logs.setup(settings.log_level)
-    torch.set_num_threads(settings.threads)
-    torch.set_flush_denormal(True)
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: this torch finds no GPU", field="device", limit="auto, cpu")
-    if settings.device == "auto" and torch.cuda.is_available():
-        try:
-            return make_core_on("cuda", settings)
-        except RuntimeError as error:
-            log.warning("the GPU cannot be used, the CPU will do", extra={"error": type(error).__name__})
-    return make_core_on("cuda" if settings.device == "cuda" else "cpu", settings)
-
-
-def make_core_on(device: str, settings: ServerConfig) -> "EngineCore":
-    """Raises `RuntimeError` where the device cannot be used."""
-    from stream_server.engine.core import EngineCore
-    from stream_server.models import registry
-
-    core = EngineCore(
-        registry.load(settings.model, device, settings.dtype, settings.torchscript, settings.kept_voices),
-        settings.slots,
-        settings.limits.queue,
-    )
-    core.spec = with_default_voice(core.spec, settings.voice)
-    warm_up(core)
-    return core
-
-
-def make_quiet_core(model: str, **settings: Any) -> "EngineCore":
-    """For one who is waiting at the terminal."""
-    return make_core(local_config(model=model, log_level="warning", **settings))
-
-
-def make_serving_core(settings: ServerConfig) -> "EngineCore":
-    """The same, and it knows how many streams this machine can serve."""
-    from stream_server.engine.calibration import calibrate
-    from stream_server.offline import read_words
-
-    core = make_core(settings)
-    calibrate(core, tuple(read_words(core, CALIBRATION_TEXT)))
-    return core
-
-
-def make_voices(settings: ServerConfig) -> "Make":
-    """Load what makes voices of recordings; runs in a process of its own, beside the engine's threads."""
-    import torch
-
-    from stream_server.models.glm_tts.cloning import load_maker
-
-    logs.setup(settings.log_level)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - settings.threads))
-    return load_maker(Path(settings.model))
-
-
-def with_default_voice(spec: ModelSpec, voice: str | None) -> ModelSpec:
-    """The spec with `voice` first; raises `ConfigError` where the model has no such voice."""
-    if voice is None:
-        return spec
-    if voice not in spec.voices:
-        raise ConfigError(f"voice: {spec.name} has no voice {voice!r}", field="voice", limit=", ".join(spec.voices))
-    return replace(spec, voices=(voice, *(other for other in spec.voices if other != voice)))
-
-
-def warm_up(core: "EngineCore") -> None:
-    """One short utterance, so that the first listener does not pay for first calls."""
-    from stream_server.engine.messages import Controls
-    from stream_server.offline import synthesise
-
-    synthesise(core, "Ready.", Controls(core.spec.voices[0]))
 
 
 @app.command()
@@ -257,6 +174,7 @@ def say(
     top_k: Annotated[Optional[int], typer.Option(min=1, max=500)] = None,
     cache: Annotated[bool, typer.Option(help="Decode with the KV cache, or without it for comparison.")] = True,
     carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
+    dictionary: Dictionary = None,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
     kept_voices: Annotated[Optional[int], typer.Option(help=KEPT_VOICES_HELP)] = None,
@@ -268,6 +186,7 @@ def say(
     from stream_server.offline import synthesise
     from stream_server.protocols.schema import check_settings
     from stream_server.session import controls_of
+    from stream_server.text.dictionary import server_dictionary
 
     with console.status("loading the voice …"):
         asked = {"threads": threads, "dtype": dtype, "torchscript": torchscript, "kept_voices": kept_voices}
@@ -283,9 +202,10 @@ def say(
         carry_over=carry_over,
     )
     or_exit(partial(check_settings, settings, core.spec))
+    entries = or_exit(partial(server_dictionary, dictionary, core.spec.reader, core.spec.phones))
     typed = sys.stdin.read() if text == "-" else text
     with console.status("speaking …"):
-        speech = or_exit(partial(synthesise, core, typed, controls_of(settings, core.spec)))
+        speech = or_exit(partial(synthesise, core, typed, controls_of(settings, core.spec), entries))
     write_sound(output, speech)
     figures = {
         "ttfa_s": round(speech.ttfa_s, 4),
@@ -329,6 +249,7 @@ def batch(
     model: Annotated[str, typer.Option(help="lark, or a GLM-TTS checkpoint's directory.")] = "lark",
     seed: Annotated[int, typer.Option(min=0, help="Of items that name none.")] = 0,
     carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
+    dictionary: Dictionary = None,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
     kept_voices: Annotated[Optional[int], typer.Option(help=KEPT_VOICES_HELP)] = None,
@@ -339,16 +260,19 @@ def batch(
     from rich.progress import Progress
 
     from stream_server.batch import Batch, lines
+    from stream_server.events import Settings
+    from stream_server.text.dictionary import server_dictionary
 
     def speak() -> None:
         total = sum(1 for _ in lines(tasks))
         with console.status("loading the voice …"):
             asked = {"threads": threads, "dtype": dtype, "torchscript": torchscript, "kept_voices": kept_voices}
             core = make_quiet_core(model, slots=slots, **asked)
+        entries = server_dictionary(dictionary, core.spec.reader, core.spec.phones)
         with Progress(console=console) as progress:
             bar = progress.add_task("items", total=total)
-            work = Batch(core, output, cloning(core, model), told=lambda id: progress.advance(bar))
-            summary = work.run(tasks, seed, carry_over)
+            work = Batch(core, output, cloning(core, model), lambda id: progress.advance(bar), entries)
+            summary = work.run(tasks, Settings(seed=seed, carry_over=carry_over))
             progress.update(bar, completed=total)
         for name, why in summary.broken.items():
             console.print(f"[red]{name}[/red]: {why}", highlight=False)
@@ -358,31 +282,6 @@ def batch(
         )
 
     or_exit(speak)
-
-
-def cloning(core: "EngineCore", model: str) -> "Cloning | None":
-    """Where the model is a checkpoint that can be given voices."""
-    if not Path(model).is_dir():
-        return None
-    from stream_server.audio.reference import read_reference
-    from stream_server.batch import clone_once
-    from stream_server.engine.messages import AddVoice
-    from stream_server.limits import Limits
-    from stream_server.models.glm_tts.cloning import load_maker
-    from stream_server.voices.add import Make
-
-    numbers = count()
-    loaded: list[Make] = []  # at the first recording: it is large, and many batches have none
-
-    def make(data: bytes, text: str) -> str:
-        recording = read_reference(data, Limits())
-        if not loaded:
-            loaded.append(load_maker(Path(model)))
-        made = loaded[0](f"batch-{next(numbers)}", text, recording, "")
-        core.put(AddVoice(0, made, listed=False))
-        return made.name
-
-    return clone_once(make)
 
 
 @app.command()
@@ -408,93 +307,6 @@ def convert(
                     shutil.copytree(source / name, target / name, dirs_exist_ok=True)
 
     or_exit(write)
-
-
-voices_app = typer.Typer(invoke_without_command=True, help="List voices; add, rename and delete those of a checkpoint.")
-app.add_typer(voices_app, name="voices")
-Checkpoint = Annotated[Path, typer.Option("--model", help="A GLM-TTS checkpoint's directory.")]
-
-
-@voices_app.callback()
-def voices(
-    context: typer.Context,
-    model: Annotated[
-        Optional[Path], typer.Option(help="A GLM-TTS checkpoint's directory [the bundled voices].")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
-) -> None:
-    """List the voices; the first is the default."""
-    if context.invoked_subcommand is not None:
-        return
-    listed = or_exit(partial(list_voices, model))
-    if as_json:
-        print(json.dumps(listed))
-    else:
-        for name, description in listed.items():
-            print(f"{name:12} {description}")
-
-
-def list_voices(model: Path | None) -> dict[str, str]:
-    if model is None:
-        from stream_server.models.lark.model import describe_voices
-
-        return describe_voices()
-    return {voice.name: voice.about.transcript if voice.about else "(damaged)" for voice in voices_of(model).list()}
-
-
-def voices_of(model: Path) -> "VoiceStore":
-    from stream_server.models.glm_tts.cloning import store_of
-
-    if not model.is_dir():
-        raise ConfigError(f"no such directory: {model}", field="model")
-    return store_of(model)
-
-
-@voices_app.command()
-def add(
-    name: str,
-    recording: Annotated[Path, typer.Argument(help="3 to 30 s of one person speaking, in any common format.")],
-    model: Checkpoint,
-    text: Annotated[str, typer.Option(help="What is said in it, exactly.")],
-    consent: Annotated[str, typer.Option(help="A note of whose voice it is, and of their leave.")] = "",
-) -> None:
-    """Make a voice of a recording."""
-
-    def make() -> None:
-        from stream_server.limits import Limits
-        from stream_server.models.glm_tts.cloning import load_maker
-        from stream_server.voices.add import add_voice
-
-        with console.status("reading the recording …"):
-            made = add_voice(name, recording, text, consent, Limits(), voices_of(model), partial(load_maker, model))
-        console.print(f"{made.name}: {made.about.source_s:.1f} s")
-
-    or_exit(make)
-
-
-@voices_app.command()
-def rename(name: str, new: str, model: Checkpoint) -> None:
-    """Give a checkpoint's voice another name."""
-    or_exit(lambda: voices_of(model).rename(name, new))
-
-
-@voices_app.command()
-def delete(name: str, model: Checkpoint) -> None:
-    """Delete a checkpoint's voice for good."""
-    or_exit(lambda: voices_of(model).delete(name))
-
-
-def or_exit(call: Callable[[], T]) -> T:
-    try:
-        return call()
-    except StreamServerError as error:
-        complain(error)
-
-
-def complain(error: StreamServerError) -> NoReturn:
-    limit = f" ({error.limit})" if error.limit is not None else ""
-    console.print(f"[red]{error.code}[/red]: {error.message}{limit}", highlight=False)
-    raise typer.Exit(2 if isinstance(error, ConfigError) else 1)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Speech without a server: a text in, its samples out, through the same engine, in the calling thread."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -48,22 +48,25 @@ def sentences(words: list[Word]) -> Iterator[tuple[Word, ...]]:
         yield tuple(held)
 
 
-def read_words(core: EngineCore, text: str) -> list[Word]:
-    reader = make_reader(core.spec.reader, core.spec.phones)
+def read_words(core: EngineCore, text: str, pronunciations: Mapping[str, str] | None = None) -> list[Word]:
+    """pronunciations: as `dictionary.checked` gives them."""
+    reader = make_reader(core.spec.reader, core.spec.phones, pronunciations=pronunciations)
     words = reader.push(text) + reader.flush()
     if words and not words[-1].ends_sentence:
         words.append(full_stop(words[-1].end))
     return words
 
 
-def synthesise(core: EngineCore, text: str, controls: Controls) -> Speech:
+def synthesise(
+    core: EngineCore, text: str, controls: Controls, pronunciations: Mapping[str, str] | None = None
+) -> Speech:
     """Sentence by sentence; raises `SequenceFailed` where the model could not go on."""
     started = time.monotonic()
     speech = Speech(np.zeros(0, np.float32), controls.sample_rate)
     pieces: list[np.ndarray] = []
     ids = count(1)
     carried = Carried(core.spec.carry_tokens)
-    for words in sentences(read_words(core, text)):
+    for words in sentences(read_words(core, text, pronunciations)):
         base = sum(map(len, pieces))
         core.put(AddSequence(next(ids), words, True, controls, NO_LIMIT, past=carried.past))
         for output in run_to_end(core):

@@ -12,6 +12,8 @@ from stream_server.batch import Batch, clone_once, read_item
 from stream_server.cli import app
 from stream_server.engine.core import EngineCore
 from stream_server.errors import ClientError, InvalidSetting
+from stream_server.events import Settings
+from stream_server.loading import make_quiet_core
 from tests.fakes import SAMPLES_PER_TOKEN, TOKENS_PER_WORD, FakeModel
 
 WORD = SAMPLES_PER_TOKEN * TOKENS_PER_WORD
@@ -98,24 +100,30 @@ def test_a_run_that_was_killed_is_taken_up(tmp_path: Path) -> None:
         ('{"id": "a", "text": "x", "seed": "1"}', "seed"),
         ('{"id": "a", "text": "x", "seed": true}', "seed"),
         ('{"id": "a", "text": "x", "carry_over": 1}', "carry_over"),
+        ('{"id": "a", "text": "x", "speed": 9}', "speed"),
+        ('{"id": "a", "text": "x", "temperature": NaN}', "temperature"),
+        ('{"id": "a", "text": "x", "top_k": 0}', "top_k"),
+        ('{"id": "a", "text": "x", "pronunciations": {"x": 1}}', "pronunciations"),
+        ('{"id": "a", "text": "x", "pronunciations": {"x": "\\ud83d"}}', "pronunciations"),
         ('{"id": "a", "text": "' + "x" * 100_001 + '"}', "text"),
     ],
 )
 def test_what_is_wrong_with_an_item_is_named(line: str, field: str) -> None:
     with pytest.raises(ClientError) as refused:
-        read_item(line, 0)
+        read_item(line)
     assert refused.value.field == field
 
 
 def test_all_spellings_are_one() -> None:
-    plain = read_item('{"id": 7, "text": "Hi.", "reference": "a.wav", "reference_text": "A."}', 3)
+    usual = Settings(seed=3)
+    plain = read_item('{"id": 7, "text": "Hi.", "reference": "a.wav", "reference_text": "A."}', usual)
     assert plain == read_item(
-        '{"uttid": "7", "syn_text": "Hi.", "prompt_speech": "a.wav", "prompt_text": "A.", "other": 1}', 3
+        '{"uttid": "7", "syn_text": "Hi.", "prompt_speech": "a.wav", "prompt_text": "A.", "other": 1}', usual
     )
     assert plain == read_item(
-        '{"output_name": "7", "input_text": "Hi.", "prompt_audio": "a.wav", "prompt_text": "A."}', 3
+        '{"output_name": "7", "input_text": "Hi.", "prompt_audio": "a.wav", "prompt_text": "A."}', usual
     )
-    assert (plain.id, plain.seed) == ("7", 3)
+    assert (plain.id, plain.settings.seed) == ("7", 3)
 
 
 def test_a_recording_is_read_once_and_a_bad_one_stops_nobody(tmp_path: Path) -> None:
@@ -210,3 +218,38 @@ def test_a_line_keeps_what_an_item_was_spoken_with(tmp_path: Path) -> None:
     own = dict.fromkeys(("temperature", "top_k"))  # the model's
     assert line["parameters"] == {"speed": 1.0, **own, "use_cache": True, "carry_over": False}
     assert line["audio_s"] > 0 and (tmp_path / "out" / line["file"]).exists()
+
+
+def test_an_item_is_spoken_as_it_asks_and_one_that_asks_too_much_is_told_the_bound(tmp_path: Path) -> None:
+    item = {"id": "a", "text": "One two.", "speed": 1.5, "temperature": 0.5, "top_k": 7, "use_cache": False}
+    wrong = [
+        {"id": "fast", "text": "One.", "speed": 3.0},
+        {"id": "rate", "text": "One.", "sample_rate": 1},
+        {"id": "phone", "text": "One.", "pronunciations": {"one": "zz"}},
+    ]
+    summary = Batch(EngineCore(FakeModel(), 2), tmp_path / "out").run(tasks(tmp_path / "t.jsonl", item, *wrong))
+    (line,) = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
+    asked = {name: item[name] for name in ("speed", "temperature", "top_k", "use_cache")}
+    assert json.loads(line)["parameters"] == {**asked, "carry_over": False}
+    assert [word in summary.broken["line 2"] for word in ("speed", "2.0")] == [True, True]
+    assert "sample_rate: " in summary.broken["rate"] and "24000" in summary.broken["rate"]
+    assert "pronunciations: " in summary.broken["phone"] and "aa1" in summary.broken["phone"]
+
+
+def test_an_item_s_own_pronunciations_go_before_those_for_all(tmp_path: Path) -> None:
+    own = {"tomato": "t ax0 m aa1 t ow0"}
+    path = tasks(
+        tmp_path / "t.jsonl",
+        {"id": "common", "text": "Tomato."},
+        {"id": "own", "text": "Tomato.", "pronunciations": own},
+    )
+    core = make_quiet_core("lark")
+    for folder, common in (("plain", {}), ("all", {"tomato": "k ae1 t"})):
+        assert Batch(core, tmp_path / folder, pronunciations=common).run(path).done == 2
+    lines = {each["id"]: each for each in map(json.loads, (tmp_path / "all/manifest.jsonl").read_text().splitlines())}
+    assert lines["own"]["pronunciations"] == own and lines["common"]["pronunciations"] == {}
+    sound = {
+        (folder, id): (tmp_path / folder / f"{id}.wav").read_bytes() for folder in ("plain", "all") for id in lines
+    }
+    assert sound["plain", "own"] == sound["all", "own"]
+    assert sound["plain", "common"] != sound["all", "common"]

@@ -36,6 +36,21 @@ def test_say_writes_what_the_name_s_ending_says(ending: str, magic: bytes, tmp_p
     assert out.read_bytes().startswith(magic)
 
 
+def test_a_dictionary_is_spoken_by_and_a_wrong_one_named(tmp_path: Path) -> None:
+    words, wrong = tmp_path / "words.json", tmp_path / "wrong.toml"
+    words.write_text('{"tomato": "k ae1 t"}')
+    wrong.write_text('tomato = "zz"')
+    sounds = []
+    for name, arguments in {"with": ["--dictionary", str(words)], "without": []}.items():
+        out = tmp_path / f"{name}.wav"
+        assert run("say", "Tomato.", "-o", str(out), *arguments).exit_code == 0
+        sounds.append(out.read_bytes())
+    assert sounds[0] != sounds[1]
+    for command in (["say", "Tomato."], ["batch", str(words)]):
+        refused = run(*command, "-o", str(tmp_path / "x"), "--dictionary", str(wrong))
+        assert refused.exit_code == 2 and "wrong.toml" in refused.output.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -25,6 +25,7 @@ FORBIDDEN = {
     "stream_server/voices": {"torch", "asyncio", "stream_server.models", "stream_server.protocols"},
     "stream_server/studio": {"torch", "stream_server.models", "stream_server.protocols", "stream_server.transports"},
     "stream_server/text": {"torch", "asyncio", "stream_server.models", "stream_server.engine"},
+    "stream_server/loading.py": {"asyncio", "typer", "stream_server.session", "stream_server.transports"},
     "stream_server": {"stream_client"},
     "client/stream_client": {"torch", "stream_server"},
 }

@@ -201,7 +201,8 @@ class Engine:
     async def release(self, force: bool = False) -> None:
         """Let go of the model and its memory until a context speaks again; returns when it is gone.
 
-        Raises `EngineBusy` where contexts are being spoken or wait to be; with `force` they fail instead.
+        Raises `EngineBusy` where contexts are being spoken or wait to be; with `force` they fail instead, but for those
+        between two sentences: their next loads the model again.
         """
         if self.admission.inside and not force:
             raise EngineBusy(

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
 from stream_server.audio.format import AudioFormat
 from stream_server.engine.messages import ModelSpec
@@ -38,7 +37,7 @@ from stream_server.events import (
 from stream_server.limits import Limits
 from stream_server.protocols.dialect import Act, Close, Reply
 from stream_server.protocols.reference import Reference, check_size, largest
-from stream_server.protocols.schema import Message, Samples, Seed, Speed, Temperature, TopK, refusal
+from stream_server.protocols.schema import Manner, Message, Samples, Speed, refusal
 
 NAME = "stream-server.v1"
 
@@ -68,33 +67,17 @@ _EVENT_TYPES = {
 }
 
 
-def texts(found: dict[str, Any]) -> dict[str, str]:
-    """Checked here and not by pydantic, whose complaint would name the entry: somebody's text."""
-    if not all(isinstance(said, str) for said in found.values()):
-        raise PydanticCustomError("texts", "must be a table of text to text")
-    return found
-
-
 class _Named(Message):
     context: Annotated[str, StringConstraints(min_length=1)]
 
 
-class _Start(_Named):
+class _Start(Manner, _Named):
     type: Literal["start"]
-    voice: str | None = None
     format: str = Settings.format.codec
     output_rate: int | None = None
     bit_rate: int | None = None
-    sample_rate: int | None = None
-    speed: Speed = Settings.speed
-    seed: Seed | None = None
-    temperature: Temperature | None = None
-    top_k: TopK | None = None
-    use_cache: bool = Settings.use_cache
-    carry_over: bool = Settings.carry_over
     paced: bool = Settings.paced
     reference: Reference | None = None
-    pronunciations: Annotated[dict[str, Any], AfterValidator(texts)] = Field(default_factory=dict)
 
     def command(self) -> Command:
         plain = self.model_dump(exclude={"type", "context", "format", "output_rate", "bit_rate", "reference"})

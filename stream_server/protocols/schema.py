@@ -7,7 +7,8 @@ text.
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from stream_server.engine.messages import ModelSpec
 from stream_server.errors import CannotClone, ClientError, InvalidSetting, ProtocolError, UnknownVoice
@@ -34,6 +35,27 @@ class Message(BaseModel):
     """Surplus fields and near misses ("1" or true for 1) are errors; so are NaN and Infinity."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def texts(found: dict[str, Any]) -> dict[str, str]:
+    """Checked here and not by pydantic, whose complaint would name the entry: somebody's text."""
+    if not all(isinstance(said, str) for said in found.values()):
+        raise PydanticCustomError("texts", "must be a table of text to text")
+    return found
+
+
+class Manner(Message):
+    """How a text is to be spoken: what a context of the native protocol and an item of a batch may both ask for."""
+
+    voice: str | None = None
+    sample_rate: int | None = None
+    speed: Speed = Settings.speed
+    seed: Seed | None = None
+    temperature: Temperature | None = None
+    top_k: TopK | None = None
+    use_cache: bool = Settings.use_cache
+    carry_over: bool = Settings.carry_over
+    pronunciations: Annotated[dict[str, Any], AfterValidator(texts)] = Field(default_factory=dict)
 
 
 class Foreign(BaseModel):

@@ -11,9 +11,9 @@ def synthesiser(voice: str, seed: int = 0, temperature: float | None = None) -> 
     """A shipped voice: text → float32 samples and their rate, as `stream-server say` makes them."""
     from dataclasses import replace
 
-    from stream_server.cli import make_core
     from stream_server.config import ServerConfig
     from stream_server.engine.messages import Controls
+    from stream_server.loading import make_core
     from stream_server.offline import synthesise
 
     core = make_core(ServerConfig(slots=1))

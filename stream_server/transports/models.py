@@ -10,8 +10,10 @@ from starlette.routing import BaseRoute
 from stream_server.errors import InvalidSetting
 from stream_server.transports import elevenlabs, native, openai
 from stream_server.transports.house import House
+from stream_server.transports.openapi import Operation
 from stream_server.transports.surface import body_of, http_route
 
+PATH = "/v1/models"
 Lister = Callable[[House], Response]
 LISTS: Mapping[str, Lister] = {
     "xi-api-key": elevenlabs.models
@@ -22,6 +24,18 @@ class Release(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     force: StrictBool = False  # end what is being spoken
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        f"{PATH}/release",
+        "Let go of the model and its memory, until somebody speaks",
+        Release,
+        {"force": False},
+        when="when it is gone",
+    ),
+)
 
 
 def routes(house: House) -> list[BaseRoute]:
@@ -36,8 +50,8 @@ def routes(house: House) -> list[BaseRoute]:
         return JSONResponse({"released": True})
 
     return [
-        http_route("/v1/models", models, house, openai.error, public=True),
-        http_route("/v1/models/release", release, house, native.error, methods=("POST",)),
+        http_route(PATH, models, house, openai.error, public=True),
+        http_route(f"{PATH}/release", release, house, native.error, methods=("POST",)),
     ]
 
 

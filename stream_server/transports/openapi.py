@@ -40,6 +40,7 @@ class Operation:
     query: Mapping[str, Any] = field(default_factory=dict)  # parameter → its schema
     answers: Mapping[str, Any] = field(default_factory=lambda: {"application/json": {"type": "object"}})
     refuses: type[BaseModel] | None = None  # the form of its errors
+    when: str = "as it is spoken"  # its answer comes
 
 
 def sound_of(codecs: Iterable[str]) -> dict[str, Any]:
@@ -82,13 +83,14 @@ def _described(operation: Operation, forms: Mapping[Any, Any]) -> dict[str, Any]
     answers = {media_type: {"schema": schema} for media_type, schema in operation.answers.items()}
     described: dict[str, Any] = {
         "summary": operation.summary,
-        "responses": {"200": {"description": "as it is spoken" if operation.asks else "at once", "content": answers}},
+        "responses": {"200": {"description": operation.when if operation.asks else "at once", "content": answers}},
     }
     if parameters := [*_in_path(operation.path), *_in_query(operation.query)]:
         described["parameters"] = parameters
     if operation.asks:
         body = {"schema": forms[operation.asks], "example": operation.example or {}}
-        described["requestBody"] = {"required": True, "content": {"application/json": body}}
+        needed = any(each.is_required() for each in operation.asks.model_fields.values())
+        described["requestBody"] = {"required": needed, "content": {"application/json": body}}
     if operation.refuses:
         body = {"application/json": {"schema": forms[operation.refuses]}}
         described["responses"]["default"] = {"description": "what is wrong", "content": body}

@@ -21,13 +21,14 @@ import numpy as np
 import pytest
 from server import server
 from stream_client import Audio, Cancelled, Client
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from wyoming.event import async_read_event
 
 from tests.audio.recordings import speechlike, wav
 from tests.e2e.test_speech import SLACK, Spoken, speak
 from tests.models.glm_tts.make_checkpoint import make_checkpoint, sizes_of
+from tests.turns import turn_of
 
 pytestmark = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("tiktoken", "onnxruntime")), reason="needs the extra glm"
@@ -214,16 +215,6 @@ async def test_cartesia(served: Served) -> None:
     assert words == UNITS and starts == sorted(starts) and starts[-1] < seconds and seconds > 0.5
 
 
-async def turn_of(stream: ClientConnection, last: str) -> bytes:
-    sound = b""
-    while True:
-        message = await stream.recv()
-        if isinstance(message, bytes):
-            sound += message
-        elif json.loads(message)["type"] == last:
-            return sound
-
-
 @pytest.mark.asyncio
 async def test_deepgram(served: Served) -> None:
     url = f"{served.ws}/v1/speak?model={VOICE}&encoding=linear16&sample_rate={RATE}"
@@ -235,7 +226,7 @@ async def test_deepgram(served: Served) -> None:
         await turn_of(stream, "Cleared")
         for message in ({"type": "Speak", "text": TEXT}, {"type": "Flush"}):
             await stream.send(json.dumps(message))
-        assert len(await turn_of(stream, "Flushed")) > RATE
+        assert len((await turn_of(stream, "Flushed"))[0]) > RATE
         await stream.send(json.dumps({"type": "Close"}))
         with pytest.raises(ConnectionClosed):
             await turn_of(stream, "never")

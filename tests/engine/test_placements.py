@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -137,19 +138,28 @@ async def test_a_lost_engine_is_replaced_and_its_listeners_miss_nothing(blow: si
         np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
 
 
-def looping_core() -> EngineCore:
-    """Speaks, and then computes for ever on a word it cannot get past."""
+def core_held_up(hold: Callable[[], None]) -> EngineCore:
+    """Speaks, and at one of its steps is held up first."""
     core = make_core()
     inner = core.runner.model.decode_step
 
     def decode_step(slots: list[int], state: Any) -> Any:
         if core.steps == LOOP_AT:
-            while True:
-                pass
+            hold()
         return inner(slots, state)
 
     core.runner.model.decode_step = decode_step  # type: ignore[method-assign]
     return core
+
+
+def looping_core() -> EngineCore:
+    """Computes for ever on a word it cannot get past."""
+
+    def loop() -> None:
+        while True:
+            pass
+
+    return core_held_up(loop)
 
 
 @pytest.mark.asyncio
@@ -167,16 +177,8 @@ async def test_an_engine_that_computes_and_says_nothing_is_borne_with_for_longer
 
 def slow_core() -> EngineCore:
     """A large model's: one of its steps takes half a second, and it has made one that took longer."""
-    core = make_core()
+    core = core_held_up(partial(time.sleep, 0.5))
     core.longest_s = 0.7
-    inner = core.runner.model.decode_step
-
-    def decode_step(slots: list[int], state: Any) -> Any:
-        if core.steps == LOOP_AT:
-            time.sleep(0.5)
-        return inner(slots, state)
-
-    core.runner.model.decode_step = decode_step  # type: ignore[method-assign]
     return core
 
 

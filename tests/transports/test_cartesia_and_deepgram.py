@@ -20,6 +20,7 @@ from stream_server.transports.guard import Guard
 from stream_server.transports.house import House
 from stream_server.transports.server import running
 from tests.fakes import SAMPLES_PER_TOKEN, TOKENS_PER_WORD, FakeModel
+from tests.turns import turn_of
 
 WORD = TOKENS_PER_WORD * SAMPLES_PER_TOKEN
 LONG = "word " * 400
@@ -118,17 +119,6 @@ async def test_cartesia_by_post() -> None:
     events = [json.loads(line.removeprefix("data: ")) for line in lines.text.splitlines() if line.startswith("data: ")]
     assert pcm(events) == whole.content and events[-1]["type"] == "done"
     assert (refused.status_code, refused.json()["error_code"]) == (404, "unknown_voice")
-
-
-async def turn_of(socket: ClientConnection, kind: str = "Flushed") -> tuple[bytes, dict[str, Any]]:
-    """Sound until a message of that kind, and the message."""
-    sound = b""
-    while True:
-        message = await socket.recv()
-        if isinstance(message, bytes):
-            sound += message
-        elif json.loads(message)["type"] == kind:
-            return sound, json.loads(message)
 
 
 async def tell(socket: ClientConnection, kind: str, **fields: Any) -> None:

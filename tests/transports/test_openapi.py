@@ -31,6 +31,9 @@ def test_fields_ranges_and_errors_are_told() -> None:
     operation = told["paths"]["/v1/audio/speech"]["post"]
     assert "audio/mpeg" in operation["responses"]["200"]["content"]
     assert "default" in operation["responses"]
+    assert operation["requestBody"]["required"]
+    release = told["paths"]["/v1/models/release"]["post"]
+    assert not release["requestBody"]["required"] and "gone" in release["responses"]["200"]["description"]
     assert told["paths"]["/v1/models/{name}"]["get"]["parameters"][0]["name"] == "name"
 
 

@@ -1,10 +1,13 @@
 """`POST /v1/models/release`, and what the server says of itself before and after."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from stream_server.engine.client import Engine
 from stream_server.engine.core import EngineCore
@@ -13,6 +16,7 @@ from stream_server.transports.guard import Guard
 from stream_server.transports.house import House
 from stream_server.transports.server import running
 from tests.fakes import FakeModel
+from tests.transports.test_native_socket import HEADER, listening, say, sound
 
 PATH = "/v1/models/release"
 SPEECH = {"model": "tts-1", "input": "one two", "voice": "one", "response_format": "pcm"}
@@ -59,6 +63,35 @@ async def test_while_somebody_speaks_it_takes_force() -> None:
         assert (await client.post(PATH, json={"force": True})).status_code == 200
         assert engine.released
         engine.leave(0.1)
+
+
+@pytest.mark.asyncio
+async def test_by_force_between_two_sentences_of_a_context_it_loses_neither() -> None:
+    async with serving() as (client, engine), listening(f"ws://{client.base_url.netloc.decode()}/v1/stream") as socket:
+        await say(socket, "start", format="pcm_s16le", seed=3)
+        await say(socket, "text", text="Hello world.")
+        await say(socket, "flush")
+        first = await heard_until(socket, "flushed")
+        assert engine.admission.inside == 1
+        assert (await client.post(PATH, json={"force": True})).status_code == 200
+        assert engine.released
+        await say(socket, "text", text="Good bye.")
+        await say(socket, "end")
+        assert first == await heard_until(socket, "done") == sound(2, 3)
+        assert engine.alive and engine.admission.inside == 0
+
+
+async def heard_until(socket: ClientConnection, kind: str) -> bytes:
+    """The sound that comes before an event of that kind; any other last word is a failure."""
+    pcm = b""
+    async with asyncio.timeout(20):
+        async for message in socket:
+            if isinstance(message, bytes):
+                pcm += message[HEADER.size :]
+            elif (told := json.loads(message)["type"]) in (kind, "error", "done", "cancelled"):
+                assert told == kind
+                break
+    return pcm
 
 
 @pytest.mark.asyncio

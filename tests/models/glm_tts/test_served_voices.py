@@ -18,11 +18,11 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect
 
-from stream_server.cli import make_core, make_voices
 from stream_server.config import ServerConfig
 from stream_server.engine.client import Engine
 from stream_server.engine.process import ProcessEngine
 from stream_server.limits import Limits
+from stream_server.loading import make_core, make_voices
 from stream_server.models.glm_tts.cloning import store_of
 from stream_server.studio.opened import opened
 from stream_server.transports.house import House
