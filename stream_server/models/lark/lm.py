@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from stream_server.models.lark import fsq
 from stream_server.models.lark.symbols import NUM_SYMBOLS
 from stream_server.nn.conv import KERNEL, ConvNeXt
+from stream_server.nn.layout import FEWEST_ROWS
 from stream_server.nn.transformer import Transformer
 
 MAX_ADVANCE = 4  # symbols in one step
@@ -62,6 +63,8 @@ class TextEncoder(nn.Module):
         Whatever is computed together, each symbol's numbers come from its own window; `inside` is False beyond
         either end of the text.
         """
+        if len(symbols) < FEWEST_ROWS:
+            return self.windows(symbols.expand(FEWEST_ROWS, -1), inside.expand(FEWEST_ROWS, -1))[: len(symbols)]
         side = (KERNEL - 1) // 2
         x = self.symbol(symbols)
         for block in self.blocks:

@@ -33,7 +33,7 @@ from stream_server.nn.layout import lay_out_for_rows
 from stream_server.nn.sampling import sample
 from stream_server.text.word import Word
 
-PIECE = 48  # symbols of text encoded at a time: some ten words
+OPENING, PIECE = 12, 48  # symbols of text encoded at a time: a word or two before the first sound, then some ten words
 MAX_TOKENS = 4096  # of one sequence, 164 s: more than 400 digits or 200 letters spelled out
 TEMPERATURE, TOP_K = 0.3, 50  # where none is asked for
 
@@ -139,7 +139,8 @@ class Lark:
         known, at, certain = len(row.encodings), row.pointer.at, row.pointer.certain
         if known >= min(certain, at + MAX_ADVANCE + 1):
             return
-        windows = [row.pointer.around(place, LOOKAHEAD) for place in range(known, min(certain, at + PIECE))]
+        stop = min(certain, at + (PIECE if row.steps else OPENING))
+        windows = [row.pointer.around(place, LOOKAHEAD) for place in range(known, stop)]
         symbols = torch.tensor([symbols for symbols, _ in windows])
         inside = torch.tensor([inside for _, inside in windows])
         row.encodings += list(self.lm.text.windows(symbols, inside).numpy())

@@ -14,6 +14,8 @@ import torch
 from stream_server.engine.core import EngineCore
 from stream_server.engine.messages import AbortSequence, AddSequence, Controls, ExtendSequence
 from stream_server.models.interface import SpeechModel
+from stream_server.models.lark.lm import LOOKAHEAD
+from stream_server.models.lark.model import Lark
 from stream_server.models.lark.vocoder import LarkVocoder
 from stream_server.offline import NO_LIMIT, synthesise
 from stream_server.text.segment import TextReader
@@ -162,3 +164,14 @@ def test_the_vocoder_cut_anywhere_and_in_company(lark: SpeechModel, speed: float
     assert len(cut) == len(whole.pcm)
     assert starts == whole.starts
     np.testing.assert_allclose(cut, whole.pcm, atol=TOLERANCE * max(1.0, np.abs(whole.pcm).max()))
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="other BLAS libraries were not measured")
+@torch.inference_mode()
+def test_a_symbol_reads_the_same_to_the_last_bit_however_many_are_read_with_it(lark: Lark) -> None:
+    torch.manual_seed(0)
+    symbols, inside = torch.randint(1, 40, (12, 2 * LOOKAHEAD + 1)), torch.rand(12, 2 * LOOKAHEAD + 1) > 0.1
+    whole = lark.lm.text.windows(symbols, inside)
+    for size in (1, 2, 5):
+        pieces = [lark.lm.text.windows(symbols[at : at + size], inside[at : at + size]) for at in range(0, 12, size)]
+        assert torch.equal(torch.cat(pieces), whole), size
