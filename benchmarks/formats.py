@@ -1,6 +1,6 @@
 """Is it the same speech in every format?  Each is decoded by FFmpeg and read by a recogniser.
 
-    python benchmarks/formats.py [--quick]
+    python benchmarks/formats.py [--sentences 20] [--quick]
 
 Every format of the native protocol, at the rates that clients ask for, from a real server: the same sentences, voice
 and seeds.  `length_error` is the decoded length beside the samples that were made, in codec frames at most one (raw
@@ -84,9 +84,10 @@ FLOORS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sentences", type=int, default=len(SENTENCES), help="fewer are quicker")
     parser.add_argument("--quick", action="store_true", help="one sentence, nothing kept")
     options = parser.parse_args()
-    sentences = SENTENCES[:1] if options.quick else SENTENCES
+    sentences = SENTENCES[: 1 if options.quick else options.sentences]
     found: dict[str, dict[str, float]] = {}
     ffmpeg: dict[str, float] = {}  # WER
     with server() as served:
