@@ -76,3 +76,10 @@ def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     grouped = q.view(len(keys), -1, D)
     weights = torch.softmax(grouped @ keys * D**-0.5, dim=-1)  # [G, H / G, T]
     return (weights @ values).reshape(H, D)
+
+
+def attend_together(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Scaled queries [B, G, H / G, D] over keys [B, G, D, T] and values [B, G, T, D] under a mask [B, 1, T], in float32
+    where shares are made → [B, G, H / G, D]."""
+    shares = ((queries @ keys).float() + mask[:, None]).softmax(-1)
+    return shares.to(values.dtype) @ values

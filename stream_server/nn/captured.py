@@ -47,7 +47,7 @@ class Recording:
 
         def body() -> None:
             at = step.places(self.numbers, cache, cache.positions)
-            step.run(self.stretch, step.listen_together, at)
+            step.run(self.stretch, at)
 
         self.play = record(body)
 

@@ -1,36 +1,32 @@
 """A transformer's decode step over fixed buffers: the tuned form of `Transformer.step`, which is its reference.
 
 What makes it fast where a row is small and every operation's start is felt: norms' weights are folded into the
-products behind them, weights lie as products with few rows read them, positions turn queries and keys by one complex
-product in place, residuals are added by the product that makes them, keys and values are written side by side and
-read where they lie, and nothing is allocated.  Measured on an AVX-512 Xeon, one thread, batch 1: half the
-reference's time.
+products behind them, weights lie as products with few rows read them, residuals are added by the product that makes
+them, and nothing is allocated.  On a CPU and in float32 all that lies between the products is four compiled `kernels` a
+layer; elsewhere it is PyTorch's operations, which a GPU's graph can hold.
 
 A row's numbers are the same in any company (see `layout`).  Weights, keys and values may be bfloat16 or float16; what
 is carried from layer to layer, norms, rotation and logits are float32 all the same.  Knows no tokens: embedding is its
 owner's, and so is the meaning of what the head gives.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stream_server.nn import kernels
+from stream_server.nn.attention import attend_together
 from stream_server.nn.kv_cache import KVCache
 from stream_server.nn.layout import FEWEST_ROWS
-from stream_server.nn.listening import OneByOne, Views, attend_together
 from stream_server.nn.norm import RMSNorm
 from stream_server.nn.rope import angles
 from stream_server.nn.transformer import Block
 
-Listen = Callable[[int, "Stretch", "Places"], None]  # a layer's number → fills the stretch's `heard`
-
-PADDING = 16  # columns, one of them in use: rows begin where the processor likes to read
 SPAN, SPANS = 32, 8  # rows attend to the longest's length, rounded up to a multiple of 32 or a window's eighth
 
 
@@ -54,18 +50,17 @@ class Space:
         self.cache = cache
         zeros = partial(torch.zeros, rows, device=cache.data.device)
         weighed = partial(zeros, dtype=step.dtype)  # what products with weights read and make
-        # One more column than x, whose square is what the norm's epsilon adds to the sum of squares.
-        self.padded = zeros(width + PADDING)
-        self.padded[:, width] = (step.eps * width) ** 0.5
-        self.h, self.y, self.added = weighed(width), weighed(H * D), weighed(width)
+        self.x, self.h, self.y, self.added = zeros(width), weighed(width), weighed(H * D), weighed(width)
         self.last = self.h if step.dtype == torch.float32 else zeros(width)
         self.length = zeros(1)
         self.qkv = weighed((H + 2 * G) * D)
         self.turning = self.qkv if step.dtype == torch.float32 else zeros((H + G) * D)
         self.gate_up, self.wide = weighed(2 * step.hidden), weighed(step.hidden)
         self.logits = zeros(step.head.shape[1])
-        self.views = Views(cache)
         self.stretches: dict[int, Stretch] = {}
+        if step.compiled(cache):
+            self.kept = list(cache.data.numpy())  # by layer
+            self.scores = kernels.room(H // G, cache.positions)
 
     def stretch(self, rows: int, step: "DecodeStep") -> "Stretch":
         found = self.stretches.get(rows)
@@ -79,10 +74,9 @@ class Stretch:
 
     def __init__(self, rows: int, step: "DecodeStep", space: Space) -> None:
         full = max(rows, FEWEST_ROWS)
-        H, G, D, width = step.heads, step.kv_heads, step.head_dim, step.width
-        self.cache = space.cache
-        self.padded = space.padded[:full]
-        self.x = self.padded[:, :width]  # where one row is given, its twin is filled too
+        H, G, D = step.heads, step.kv_heads, step.head_dim
+        self.space, self.cache = space, space.cache
+        self.x = space.x[:full]  # where one row is given, its twin is filled too
         self.h, self.y, self.length = space.h[:full], space.y[:full], space.length[:full]
         self.added, self.last = space.added[:full], space.last[:full]
         self.qkv = space.qkv[:full]
@@ -95,7 +89,9 @@ class Stretch:
         self.gate, self.up = self.gate_up.chunk(2, dim=1)
         self.all_logits = space.logits[:full]
         self.logits = self.all_logits[:rows]
-        self.one_by_one = OneByOne(self.queries, self.heard)
+        if step.compiled(space.cache):
+            buffers = (self.x, self.h, self.qkv, self.y, self.gate_up, self.wide)
+            self.numbers = tuple(buffer.numpy() for buffer in buffers)  # the same memory
 
 
 @dataclass
@@ -136,6 +132,7 @@ class DecodeStep:
             self.bias = bias.detach().clone()
             turns = angles(torch.arange(max_positions), self.head_dim, self.theta)
             self.rotations = torch.polar(torch.ones_like(turns), turns)[:, None]  # [max, 1, D / 2]
+            self.cos, self.sin = turns.cos().numpy(), turns.sin().numpy()
             self.edge = torch.cat([torch.zeros(self.window), torch.full((self.window,), -torch.inf)]).to(dtype)
             self.masks = self.masks_of(self.edge)
         self.latest: Space | None = None
@@ -147,6 +144,7 @@ class DecodeStep:
         self.width, self.hidden = first.out.out_features, block.feed_forward.down.in_features
         self.span = max(SPAN, -(-self.window // SPANS))
         self.scale = self.width**0.5  # the norm divides by the length of x, not by its root mean square
+        self.epsilon = self.width * self.eps  # ... and this is what it adds to the length's square
 
     def allocate(self, slots: int, device: torch.device | str = "cpu") -> KVCache:
         """A cache for rows of `max_positions`, of which no more are kept than are attended to."""
@@ -179,34 +177,52 @@ class DecodeStep:
             by_rows(wide.down.weight, self.dtype),
         )
 
+    def compiled(self, cache: KVCache) -> bool:
+        return self.dtype == torch.float32 and cache.data.device.type == "cpu"
+
     def __call__(self, x: Tensor, slots: list[int], positions: list[int], cache: KVCache) -> Tensor:
         """One new position a row: x [B, width] → logits [B, N], good until the next call; writes the cache."""
         stretch = self.space(cache).stretch(len(slots), self)
         stretch.x.copy_(x)
+        if self.compiled(cache):
+            return self.run_compiled(stretch, np.array(slots, np.int64), np.array(positions, np.int64))
         last = [min(position, self.window - 1) for position in positions]
         span = min(cache.positions, -(-(max(last) + 1) // self.span) * self.span)
-        at = self.places(int64(self.numbers(slots, positions, cache.positions)), cache, span)
-        if self.dtype != torch.float32:
-            return self.run(stretch, self.listen_together, at)
-        layers = [list(chain(*rows)) for rows in zip(*(self.space(cache).views.of(slot, span) for slot in slots))]
-        return self.run(stretch, lambda layer, stretch, at: stretch.one_by_one.attend(layers[layer], at.mask), at)
+        return self.run(stretch, self.places(int64(self.numbers(slots, positions, cache.positions)), cache, span))
 
-    def run(self, stretch: Stretch, listen: Listen, at: "Places") -> Tensor:
+    def run_compiled(self, stretch: Stretch, slots: np.ndarray, positions: np.ndarray) -> Tensor:
+        """`run` by kernels; slots and positions int64 [B]."""
+        x, h, qkv, heard, gate_up, wide = stretch.numbers
+        scores, epsilon = stretch.space.scores, np.float32(self.epsilon)
+        for layer, kept in zip(self.layers, stretch.space.kept):
+            kernels.normalise(x, epsilon, h)
+            torch.mm(stretch.h, layer.qkv, out=stretch.qkv)
+            kernels.listen(qkv, self.cos, self.sin, slots, positions, kept, scores, heard)
+            stretch.x.addmm_(stretch.y, layer.out)
+            kernels.normalise(x, epsilon, h)
+            torch.mm(stretch.h, layer.gate_up, out=stretch.gate_up)
+            kernels.swiglu(gate_up, wide)
+            stretch.x.addmm_(stretch.wide, layer.down)
+        kernels.normalise(x, epsilon, h)
+        torch.addmm(self.bias, stretch.h, self.head, out=stretch.all_logits)
+        return stretch.logits
+
+    def run(self, stretch: Stretch, at: "Places") -> Tensor:
         """The step itself, on tensors alone: the stretch's x → logits."""
         for number, layer in enumerate(self.layers):
             self.normalise(stretch, stretch.h)
             torch.mm(stretch.h, layer.qkv, out=stretch.qkv)
             self.turn(stretch, at.rotation)
             stretch.cache.write(number, at.written, stretch.kv)
-            listen(number, stretch, at)
+            self.listen(number, stretch, at)
             self.add(stretch, stretch.y, layer.out)
             self.feed_forward(stretch, layer)
         self.normalise(stretch, stretch.last)
         torch.addmm(self.bias, stretch.last, self.head, out=stretch.all_logits)
         return stretch.logits
 
-    def listen_together(self, number: int, stretch: Stretch, at: "Places") -> None:
-        """Every row at once, gathered: for 16-bit numbers, and where starting an operation is dear."""
+    def listen(self, number: int, stretch: Stretch, at: "Places") -> None:
+        """Every row at once, gathered."""
         span = at.mask.shape[-1]
         keys = stretch.cache.keys[number, ..., :span].index_select(0, at.slots)
         values = stretch.cache.values[number, :, :, :span].index_select(0, at.slots)
@@ -253,7 +269,8 @@ class DecodeStep:
 
     def normalise(self, stretch: Stretch, out: Tensor) -> None:
         """out = x / sqrt(sum(x²) + width eps)."""
-        torch.linalg.vector_norm(stretch.padded, dim=-1, keepdim=True, out=stretch.length)
+        torch.linalg.vector_norm(stretch.x, dim=-1, keepdim=True, out=stretch.length)
+        stretch.length.square_().add_(self.epsilon).sqrt_()
         torch.div(stretch.x, stretch.length, out=out)
 
 

@@ -34,7 +34,7 @@ def prefill(step: DecodeStep, x: Tensor, slot: int, start: int, cache: KVCache) 
 def normalised(step: DecodeStep, x: Tensor) -> Tensor:
     """As `DecodeStep.normalise`."""
     squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
-    return (x * torch.rsqrt(squares + step.width * step.eps)).to(step.dtype)
+    return (x * torch.rsqrt(squares + step.epsilon)).to(step.dtype)
 
 
 def turned(step: DecodeStep, qkv: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
