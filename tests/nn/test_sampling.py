@@ -6,6 +6,15 @@ import pytest
 from stream_server.nn.sampling import sample, uniform
 
 
+def plainly(logits: np.ndarray, temperature: float, top_k: int, seed: int, draw: int) -> int:
+    """One row, with the whole of it sorted."""
+    ranked = np.argsort(-logits, kind="stable")[:top_k]
+    if temperature == 0:
+        return int(ranked[0])
+    noise = -np.log(-np.log(uniform([seed], [draw], len(ranked))[0]))
+    return int(ranked[np.argmax(logits[ranked] / temperature + noise)])
+
+
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
@@ -28,6 +37,17 @@ def test_draws_follow_the_softmax_of_the_top_k() -> None:
     frequency = np.bincount(chosen, minlength=4) / count
     assert frequency[3] == 0
     np.testing.assert_allclose(frequency[:3], weights / weights.sum(), atol=0.015)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 50, 1_000])
+def test_every_row_is_drawn_as_by_sorting_all_of_it(columns: int) -> None:
+    logits = normal(200, columns).round(1)  # there are equals
+    rng = np.random.default_rng(1)
+    temperatures = rng.choice([0.0, 0.3, 1.0, 2.0], 200).tolist()
+    top_ks, seeds = rng.integers(1, 2 * columns + 1, 200).tolist(), rng.integers(0, 2**63, 200).tolist()
+    chosen, broken = sample(logits, temperatures, top_ks, seeds, range(200))
+    expected = [plainly(*row) for row in zip(logits, temperatures, top_ks, seeds, range(200))]
+    assert chosen == expected and not any(broken)
 
 
 def test_temperature_zero_is_greedy() -> None:
