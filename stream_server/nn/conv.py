@@ -2,48 +2,28 @@
 
 Layout is channels last.  Whole sequences are [B, T, C] with a silent past.  Streams are rows of unequal length laid
 end to end, [sum of T, C], so that everybody's piece goes through one product; what a block must remember of their past
-is a value with one row per slot, passed in and written in place.  Does not know what the channels mean.
+is a value with one row per slot, passed in and written in place.  Streams are on the CPU, in float32, and between their
+products there are compiled `kernels`.  Does not know what the channels mean.
 """
-
-from collections.abc import Iterable
-from itertools import accumulate
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream_server.nn.layout import in_company
+from stream_server.nn import kernels
+from stream_server.nn.layout import FEWEST_ROWS
 
 KERNEL = 5
 PAST = KERNEL - 1
 
 
 class Rows:
-    """Where streams' pieces lie, end to end and with each one's past before it; worked out once for all blocks."""
+    """Whose pieces lie end to end, and how long each is; worked out once for all blocks."""
 
     def __init__(self, slots: Tensor, lengths: list[int]) -> None:
         """slots int64 [B]; lengths, at least 1 each."""
-        self.slots, self.count = slots, sum(lengths)
-        starts = list(accumulate((length + PAST for length in lengths), initial=0))
-        self.padded = starts[-1]
-        self.past = spans((start, PAST) for start in starts[:-1])
-        self.inputs = spans((start + PAST, length) for start, length in zip(starts, lengths))
-        self.outputs = self.inputs - PAST
-        self.last = spans((end - PAST, PAST) for end in starts[1:])
-
-    def join(self, x: Tensor, history: Tensor) -> Tensor:
-        """x [sum of T, C] with each row's past before it, from `history` [S, PAST, C], which moves on."""
-        joined = x.new_empty(self.padded, x.shape[1])
-        joined[self.past] = history[self.slots].flatten(0, 1)
-        joined[self.inputs] = x
-        history[self.slots] = joined[self.last].view(-1, PAST, x.shape[1])
-        return joined
-
-
-def spans(pieces: Iterable[tuple[int, int]]) -> Tensor:
-    """(start, length) each → int64, all their positions in order."""
-    return torch.from_numpy(np.concatenate([np.arange(start, start + length) for start, length in pieces]))
+        self.slots, self.lengths, self.count = slots.numpy(), np.array(lengths, np.int64), sum(lengths)
 
 
 class DepthwiseConv(nn.Module):
@@ -81,7 +61,17 @@ class ConvNeXt(nn.Module):
 
     def stream(self, x: Tensor, history: Tensor, rows: Rows) -> Tensor:
         """Pieces [sum of T, C] → [sum of T, C]; `history` [S, PAST, C] of the block's inputs."""
-        return x + in_company(self.mix, self.conv(rows.join(x, history))[rows.outputs])
+        full, channels = max(rows.count, FEWEST_ROWS), x.shape[1]
+        h, out = torch.empty(full, channels), torch.empty(full, channels)
+        wide = torch.empty(full, self.widen.out_features)
+        taps, offset = self.conv.weight.numpy(), self.conv.bias.numpy()
+        kernels.convolve(x.numpy(), history.numpy(), rows.slots, rows.lengths, taps, offset, h.numpy())
+        weight, bias = self.norm.weight.numpy(), self.norm.bias.numpy()
+        kernels.normalise_layer(h[: rows.count].numpy(), weight, bias, np.float32(self.norm.eps))
+        torch.mm(h, self.widen.weight.t(), out=wide)
+        kernels.gelu(wide.numpy(), self.widen.bias.numpy())
+        torch.add(x, self.narrow.bias, out=out[: rows.count])
+        return out.addmm_(wide, self.narrow.weight.t())[: rows.count]
 
     def centred(self, x: Tensor) -> Tensor:
         """[B, T, C] → [B, T, C], looking as far ahead as back; both ends see zeros beyond."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
-from stream_server.nn.kernels import ONE, Array, compiled
+from stream_server.nn.compiled import ONE, Array, compiled
 
 MASK = 0xFFFFFFFFFFFFFFFF
 Numbers = TypeVar("Numbers", np.ndarray, Tensor)
