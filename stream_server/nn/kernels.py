@@ -14,7 +14,39 @@ import numpy as np
 from stream_server.nn.compiled import FOUR, LANES, ONE, THREE, TWO, ZERO, Array, compiled, exp
 
 
-@compiled
+@compiled()
+def total(x: Array) -> np.float32:
+    """The sum of x [C]."""
+    even = np.uint64(len(x)) // LANES * LANES
+    sums = np.zeros(LANES, np.float32)
+    for c in range(ZERO, even, LANES):
+        for lane in range(LANES):
+            sums[lane] += x[c + lane]
+    for c in range(even, np.uint64(len(x))):
+        sums[ZERO] += x[c]
+    found = np.float32(0)
+    for lane in range(LANES):
+        found += sums[lane]
+    return found
+
+
+@compiled()
+def squares(x: Array) -> np.float32:
+    """The sum of x² [C]."""
+    even = np.uint64(len(x)) // LANES * LANES
+    sums = np.zeros(LANES, np.float32)
+    for c in range(ZERO, even, LANES):
+        for lane in range(LANES):
+            sums[lane] += x[c + lane] * x[c + lane]
+    for c in range(even, np.uint64(len(x))):
+        sums[ZERO] += x[c] * x[c]
+    found = np.float32(0)
+    for lane in range(LANES):
+        found += sums[lane]
+    return found
+
+
+@compiled("FF", "f", "FF")
 def normalise(x: Array, epsilon: np.float32, out: Array) -> None:
     """out [B, C] = x / sqrt(sum(x²) + epsilon)."""
     for b in range(np.uint64(len(x))):
@@ -24,7 +56,7 @@ def normalise(x: Array, epsilon: np.float32, out: Array) -> None:
             made[c] = row[c] * scale
 
 
-@compiled
+@compiled("FF", "FF")
 def swiglu(gate_up: Array, out: Array) -> None:
     """gate_up [B, 2 C], two halves → out [B, C] = silu(gate) up."""
     columns = np.uint64(out.shape[1])
@@ -40,7 +72,81 @@ def room(each: int, positions: int) -> np.ndarray:
     return np.empty((each, positions + int(LANES)), np.float32)
 
 
-@compiled
+@compiled()
+def turn(x: Array, cos: Array, sin: Array) -> None:
+    """x [D]: each pair of neighbours as a complex number, times cos + i sin."""
+    for i in range(np.uint64(len(cos))):
+        a, b = x[TWO * i], x[TWO * i + ONE]
+        x[TWO * i] = a * cos[i] - b * sin[i]
+        x[TWO * i + ONE] = a * sin[i] + b * cos[i]
+
+
+@compiled()
+def ask(q: Array, keys: Array, length: np.uint64, scores: Array) -> None:
+    """scores [R, length] = q [R, D] over keys [D, T], four channels at a time, each read once for all R."""
+    R, D = np.uint64(q.shape[0]), np.uint64(q.shape[1])
+    even = D // FOUR * FOUR
+    stop = min((length + LANES - ONE) // LANES * LANES, np.uint64(keys.shape[1]))
+    scores[:, :stop] = 0
+    for d in range(ZERO, even, FOUR):
+        for r in range(R):
+            row, q0, q1, q2, q3 = scores[r], q[r, d], q[r, d + ONE], q[r, d + TWO], q[r, d + THREE]
+            for t in range(stop):
+                low = q0 * keys[d, t] + q1 * keys[d + ONE, t]
+                row[t] += low + (q2 * keys[d + TWO, t] + q3 * keys[d + THREE, t])
+    for d in range(even, D):
+        for r in range(R):
+            for t in range(stop):
+                scores[r, t] += q[r, d] * keys[d, t]
+
+
+@compiled()
+def share(scores: Array, length: np.uint64) -> None:
+    """The softmax of scores [length] where they lie, zeros behind them up to a multiple of LANES."""
+    stop = (length + LANES - ONE) // LANES * LANES
+    for t in range(length, stop):
+        scores[t] = -np.inf
+    lanes = scores[:LANES].copy()
+    for t in range(LANES, stop, LANES):
+        for lane in range(LANES):
+            lanes[lane] = max(lanes[lane], scores[t + lane])
+    highest = lanes[ZERO]
+    for lane in range(ONE, LANES):
+        highest = max(highest, lanes[lane])
+    for t in range(stop):
+        scores[t] = exp(scores[t] - highest)
+    for t in range(length, stop):
+        scores[t] = 0
+    lanes[:] = 0
+    for t in range(ZERO, stop, LANES):
+        for lane in range(LANES):
+            lanes[lane] += scores[t + lane]
+    total = np.float32(0)
+    for lane in range(LANES):
+        total += lanes[lane]
+    for t in range(stop):
+        scores[t] /= total
+
+
+@compiled()
+def gather(shares: Array, values: Array, length: np.uint64, out: Array) -> None:
+    """out [R, D] = shares [R, length] of values [T, D], four positions at a time, each read once for all R."""
+    R, D = np.uint64(out.shape[0]), np.uint64(out.shape[1])
+    stop = min((length + THREE) // FOUR * FOUR, np.uint64(len(values)) // FOUR * FOUR)
+    out[:] = 0
+    for t in range(ZERO, stop, FOUR):
+        for r in range(R):
+            row, p0, p1, p2, p3 = out[r], shares[r, t], shares[r, t + ONE], shares[r, t + TWO], shares[r, t + THREE]
+            for d in range(D):
+                low = p0 * values[t, d] + p1 * values[t + ONE, d]
+                row[d] += low + (p2 * values[t + TWO, d] + p3 * values[t + THREE, d])
+    for t in range(stop, length):
+        for r in range(R):
+            for d in range(D):
+                out[r, d] += shares[r, t] * values[t, d]
+
+
+@compiled("FF", "FF", "FF", "I", "I", "FFFF", "FF", "FF")
 def listen(
     qkv: Array, cos: Array, sin: Array, slots: Array, positions: Array, kept: Array, scores: Array, heard: Array
 ) -> None:
@@ -69,81 +175,7 @@ def listen(
             gather(scores, v, length, heard[b, here].reshape((R, D)))
 
 
-@compiled
-def turn(x: Array, cos: Array, sin: Array) -> None:
-    """x [D]: each pair of neighbours as a complex number, times cos + i sin."""
-    for i in range(np.uint64(len(cos))):
-        a, b = x[TWO * i], x[TWO * i + ONE]
-        x[TWO * i] = a * cos[i] - b * sin[i]
-        x[TWO * i + ONE] = a * sin[i] + b * cos[i]
-
-
-@compiled
-def ask(q: Array, keys: Array, length: np.uint64, scores: Array) -> None:
-    """scores [R, length] = q [R, D] over keys [D, T], four channels at a time, each read once for all R."""
-    R, D = np.uint64(q.shape[0]), np.uint64(q.shape[1])
-    even = D // FOUR * FOUR
-    stop = min((length + LANES - ONE) // LANES * LANES, np.uint64(keys.shape[1]))
-    scores[:, :stop] = 0
-    for d in range(ZERO, even, FOUR):
-        for r in range(R):
-            row, q0, q1, q2, q3 = scores[r], q[r, d], q[r, d + ONE], q[r, d + TWO], q[r, d + THREE]
-            for t in range(stop):
-                low = q0 * keys[d, t] + q1 * keys[d + ONE, t]
-                row[t] += low + (q2 * keys[d + TWO, t] + q3 * keys[d + THREE, t])
-    for d in range(even, D):
-        for r in range(R):
-            for t in range(stop):
-                scores[r, t] += q[r, d] * keys[d, t]
-
-
-@compiled
-def share(scores: Array, length: np.uint64) -> None:
-    """The softmax of scores [length] where they lie, zeros behind them up to a multiple of LANES."""
-    stop = (length + LANES - ONE) // LANES * LANES
-    for t in range(length, stop):
-        scores[t] = -np.inf
-    lanes = scores[:LANES].copy()
-    for t in range(LANES, stop, LANES):
-        for lane in range(LANES):
-            lanes[lane] = max(lanes[lane], scores[t + lane])
-    highest = lanes[ZERO]
-    for lane in range(ONE, LANES):
-        highest = max(highest, lanes[lane])
-    for t in range(stop):
-        scores[t] = exp(scores[t] - highest)
-    for t in range(length, stop):
-        scores[t] = 0
-    lanes[:] = 0
-    for t in range(ZERO, stop, LANES):
-        for lane in range(LANES):
-            lanes[lane] += scores[t + lane]
-    total = np.float32(0)
-    for lane in range(LANES):
-        total += lanes[lane]
-    for t in range(stop):
-        scores[t] /= total
-
-
-@compiled
-def gather(shares: Array, values: Array, length: np.uint64, out: Array) -> None:
-    """out [R, D] = shares [R, length] of values [T, D], four positions at a time, each read once for all R."""
-    R, D = np.uint64(out.shape[0]), np.uint64(out.shape[1])
-    stop = min((length + THREE) // FOUR * FOUR, np.uint64(len(values)) // FOUR * FOUR)
-    out[:] = 0
-    for t in range(ZERO, stop, FOUR):
-        for r in range(R):
-            row, p0, p1, p2, p3 = out[r], shares[r, t], shares[r, t + ONE], shares[r, t + TWO], shares[r, t + THREE]
-            for d in range(D):
-                low = p0 * values[t, d] + p1 * values[t + ONE, d]
-                row[d] += low + (p2 * values[t + TWO, d] + p3 * values[t + THREE, d])
-    for t in range(stop, length):
-        for r in range(R):
-            for d in range(D):
-                out[r, d] += shares[r, t] * values[t, d]
-
-
-@compiled
+@compiled("FF", "FFF", "I", "I", "FF", "F", "FF")
 def convolve(x: Array, history: Array, slots: Array, lengths: Array, taps: Array, offset: Array, out: Array) -> None:
     """Causal depthwise convolution of rows' pieces end to end, x and out [sum of T, C], each behind its slot's past.
 
@@ -167,7 +199,7 @@ def convolve(x: Array, history: Array, slots: Array, lengths: Array, taps: Array
             before[k] = before[k + length] if k + length < past else x[stop + k - past]
 
 
-@compiled
+@compiled("FF", "F", "F", "f")
 def normalise_layer(x: Array, weight: Array, bias: Array, epsilon: np.float32) -> None:
     """LayerNorm of x [N, C] where it lies."""
     columns = np.uint64(x.shape[1])
@@ -181,7 +213,7 @@ def normalise_layer(x: Array, weight: Array, bias: Array, epsilon: np.float32) -
             row[c] = row[c] * scale * weight[c] + bias[c]
 
 
-@compiled
+@compiled("FF", "F")
 def gelu(x: Array, bias: Array) -> None:
     """gelu(x + bias) of x [N, C] where it lies; the error function by Abramowitz and Stegun's 7.1.26, to 2e-7."""
     for n in range(np.uint64(len(x))):
@@ -197,35 +229,3 @@ def gelu(x: Array, bias: Array) -> None:
             y = y * t + np.float32(0.254829592)
             rest = np.float32(0.5) * (y * t * exp(-place * place))  # of the normal distribution, beyond |value|
             row[c] = value * (np.float32(1) - rest if value > 0 else rest)
-
-
-@compiled
-def total(x: Array) -> np.float32:
-    """The sum of x [C]."""
-    even = np.uint64(len(x)) // LANES * LANES
-    sums = np.zeros(LANES, np.float32)
-    for c in range(ZERO, even, LANES):
-        for lane in range(LANES):
-            sums[lane] += x[c + lane]
-    for c in range(even, np.uint64(len(x))):
-        sums[ZERO] += x[c]
-    found = np.float32(0)
-    for lane in range(LANES):
-        found += sums[lane]
-    return found
-
-
-@compiled
-def squares(x: Array) -> np.float32:
-    """The sum of x² [C]."""
-    even = np.uint64(len(x)) // LANES * LANES
-    sums = np.zeros(LANES, np.float32)
-    for c in range(ZERO, even, LANES):
-        for lane in range(LANES):
-            sums[lane] += x[c + lane] * x[c + lane]
-    for c in range(even, np.uint64(len(x))):
-        sums[ZERO] += x[c] * x[c]
-    found = np.float32(0)
-    for lane in range(LANES):
-        found += sums[lane]
-    return found

@@ -43,44 +43,15 @@ def mix(x: Numbers) -> Numbers:
     return x ^ (x >> 31)  # a shift that brings in the sign, as good as one of zeros
 
 
-def sample(
-    logits: np.ndarray,
-    temperatures: Sequence[float],
-    top_ks: Sequence[int],
-    seeds: Sequence[int],
-    draws: Sequence[int],
-) -> tuple[list[int], list[bool]]:
-    """logits float32 [B, V] → each row's token, and whether the row is broken, which makes its token meaningless.
-
-    Gumbel's trick over each row's top k; a temperature of 0 is greedy.
-    """
-    B, V = logits.shape
-    kept = [min(k, V) if temperature else 1 for k, temperature in zip(top_ks, temperatures)]
-    tokens, broken = np.zeros(B, np.int64), np.zeros(B, np.bool_)
-    heat = np.array(temperatures, np.float64)
-    best, at = np.empty(max(kept), np.float32), np.empty(max(kept), np.int64)
-    draw(logits, heat, np.array(kept), starts(seeds, draws), best, at, tokens, broken)
-    return tokens.tolist(), broken.tolist()
+@compiled()
+def mixed(x: np.uint64) -> np.uint64:
+    """`mix` of one unsigned number."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ np.uint64(np.int64(x) >> 31)
 
 
-@compiled
-def draw(
-    logits: Array, heat: Array, kept: Array, begun: Array, best: Array, at: Array, tokens: Array, broken: Array
-) -> None:
-    """`sample`: kept int64 [B] of the likeliest stand to choice; best and at, as long as the largest, are room."""
-    for b in range(np.uint64(len(logits))):
-        count = np.uint64(kept[b])
-        broken[b] = not sort_likeliest(logits[b], count, best, at)
-        highest, x = -np.inf, begun[b]
-        for place in range(count if heat[b] > 0 and not broken[b] else ONE):
-            random = np.float64(mixed(x) & np.uint64(0x1FFFFFFFFFFFFF)) * 2.0**-53 + 2.0**-54
-            score = best[place] / heat[b] - np.log(-np.log(random)) if heat[b] > 0 else np.float64(0)
-            if score > highest:
-                highest, tokens[b] = score, at[place]
-            x += np.uint64(0xBF58476D1CE4E5B9)
-
-
-@compiled
+@compiled()
 def sort_likeliest(logits: Array, count: np.uint64, best: Array, at: Array) -> bool:
     """best and at [count] become the likeliest and their places, from the highest down, of equals the first.
 
@@ -102,9 +73,38 @@ def sort_likeliest(logits: Array, count: np.uint64, best: Array, at: Array) -> b
     return best[np.uint64(0)] > -np.inf
 
 
-@compiled
-def mixed(x: np.uint64) -> np.uint64:
-    """`mix` of one unsigned number."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ np.uint64(np.int64(x) >> 31)
+@compiled("FF", "D", "I", "U", "F", "I", "I", "B")
+def draw(
+    logits: Array, heat: Array, kept: Array, begun: Array, best: Array, at: Array, tokens: Array, broken: Array
+) -> None:
+    """`sample`: kept int64 [B] of the likeliest stand to choice; best and at, as long as the largest, are room."""
+    for b in range(np.uint64(len(logits))):
+        count = np.uint64(kept[b])
+        broken[b] = not sort_likeliest(logits[b], count, best, at)
+        highest, x = -np.inf, begun[b]
+        for place in range(count if heat[b] > 0 and not broken[b] else ONE):
+            random = np.float64(mixed(x) & np.uint64(0x1FFFFFFFFFFFFF)) * 2.0**-53 + 2.0**-54
+            score = best[place] / heat[b] - np.log(-np.log(random)) if heat[b] > 0 else np.float64(0)
+            if score > highest:
+                highest, tokens[b] = score, at[place]
+            x += np.uint64(0xBF58476D1CE4E5B9)
+
+
+def sample(
+    logits: np.ndarray,
+    temperatures: Sequence[float],
+    top_ks: Sequence[int],
+    seeds: Sequence[int],
+    draws: Sequence[int],
+) -> tuple[list[int], list[bool]]:
+    """logits float32 [B, V] → each row's token, and whether the row is broken, which makes its token meaningless.
+
+    Gumbel's trick over each row's top k; a temperature of 0 is greedy.
+    """
+    B, V = logits.shape
+    kept = [min(k, V) if temperature else 1 for k, temperature in zip(top_ks, temperatures)]
+    tokens, broken = np.zeros(B, np.int64), np.zeros(B, np.bool_)
+    heat = np.array(temperatures, np.float64)
+    best, at = np.empty(max(kept), np.float32), np.empty(max(kept), np.int64)
+    draw(np.ascontiguousarray(logits), heat, np.array(kept), starts(seeds, draws), best, at, tokens, broken)
+    return tokens.tolist(), broken.tolist()

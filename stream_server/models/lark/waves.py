@@ -18,7 +18,47 @@ WHITE = np.float32(3**0.5 * 2.0**-23)  # 24 random bits → unit power
 HALF, UNIT, TWICE = np.float32(0.5), np.float32(1), np.float32(2)
 
 
-@compiled
+@compiled()
+def glide(start: np.float32, stop: np.float32, f0: Array) -> None:
+    """f0 [hop] in Hz: from after `start` to `stop`, logarithms of it, evenly."""
+    hop = np.uint64(len(f0))
+    for j in range(hop):
+        part = np.float32(j + ONE) / np.float32(hop)
+        f0[j] = exp(start * (UNIT - part) + stop * part)
+
+
+@compiled()
+def pulses(places: Array, f0: Array, rate: np.float64, out: Array) -> None:
+    """All harmonics below Nyquist in cosine phase, scaled to unit power; places float64 [hop], in cycles."""
+    for j in range(np.uint64(len(out))):
+        room = NYQUIST * rate / np.float64(f0[j])
+        count = np.floor(room)
+        place = places[j] - np.floor(places[j] + 0.5)
+        top = (2 * count + 1) * place  # half turns, of which the sine is taken
+        turns = np.floor(top + 0.5)
+        top -= turns
+        odd = turns - 2 * np.floor(0.5 * turns)
+        bottom = sine(np.float32(place))
+        ratio = sine(np.float32(top)) * np.float32(1 - 2 * odd) / (bottom if place != 0 else UNIT)
+        ratio = ratio if place != 0 else np.float32(2 * count + 1)
+        beyond = (count + 1) * place  # turns: the next harmonic, which comes in gently
+        beyond -= np.floor(beyond + 0.5)
+        gentle = np.float32(room - count) * sine(HALF - np.float32(2 * np.abs(beyond)))
+        out[j] = (HALF * (ratio - UNIT) + gentle) * np.float32(np.sqrt(2 / room))
+
+
+@compiled()
+def noise(seed: np.int64, first: np.int64, out: Array) -> None:
+    """White, uniform, of unit power: splitmix64's finaliser on the seed and the sample's number."""
+    start = np.uint64(seed) * np.uint64(0xBF58476D1CE4E5B9)
+    for j in range(np.uint64(len(out))):
+        x = (np.uint64(first) + j) * np.uint64(0x9E3779B97F4A7C15) + start
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        out[j] = np.float32(np.int32((x >> np.uint64(33)) & np.uint64(0xFFFFFF)) - np.int32(1 << 23)) * WHITE
+
+
+@compiled("F", "I", "I", "D", "F", "I", "I", "FFF", "F", "d", "FFF")
 def excite(
     log_f0: Array,
     counts: Array,
@@ -65,47 +105,7 @@ def excite(
         last[slot] = before
 
 
-@compiled
-def glide(start: np.float32, stop: np.float32, f0: Array) -> None:
-    """f0 [hop] in Hz: from after `start` to `stop`, logarithms of it, evenly."""
-    hop = np.uint64(len(f0))
-    for j in range(hop):
-        part = np.float32(j + ONE) / np.float32(hop)
-        f0[j] = exp(start * (UNIT - part) + stop * part)
-
-
-@compiled
-def pulses(places: Array, f0: Array, rate: np.float64, out: Array) -> None:
-    """All harmonics below Nyquist in cosine phase, scaled to unit power; places float64 [hop], in cycles."""
-    for j in range(np.uint64(len(out))):
-        room = NYQUIST * rate / np.float64(f0[j])
-        count = np.floor(room)
-        place = places[j] - np.floor(places[j] + 0.5)
-        top = (2 * count + 1) * place  # half turns, of which the sine is taken
-        turns = np.floor(top + 0.5)
-        top -= turns
-        odd = turns - 2 * np.floor(0.5 * turns)
-        bottom = sine(np.float32(place))
-        ratio = sine(np.float32(top)) * np.float32(1 - 2 * odd) / (bottom if place != 0 else UNIT)
-        ratio = ratio if place != 0 else np.float32(2 * count + 1)
-        beyond = (count + 1) * place  # turns: the next harmonic, which comes in gently
-        beyond -= np.floor(beyond + 0.5)
-        gentle = np.float32(room - count) * sine(HALF - np.float32(2 * np.abs(beyond)))
-        out[j] = (HALF * (ratio - UNIT) + gentle) * np.float32(np.sqrt(2 / room))
-
-
-@compiled
-def noise(seed: np.int64, first: np.int64, out: Array) -> None:
-    """White, uniform, of unit power: splitmix64's finaliser on the seed and the sample's number."""
-    start = np.uint64(seed) * np.uint64(0xBF58476D1CE4E5B9)
-    for j in range(np.uint64(len(out))):
-        x = (np.uint64(first) + j) * np.uint64(0x9E3779B97F4A7C15) + start
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        out[j] = np.float32(np.int32((x >> np.uint64(33)) & np.uint64(0xFFFFFF)) - np.int32(1 << 23)) * WHITE
-
-
-@compiled
+@compiled("FF", "FF", "F", "FFF")
 def split(log_power: Array, decibels: Array, voiced: Array, out: Array) -> None:
     """log_power and noise's decibels in it [N, bins], voiced [N] → logarithms of the pulses' and the noise's amplitudes
     [N, 2, bins]."""
@@ -121,20 +121,7 @@ def split(log_power: Array, decibels: Array, voiced: Array, out: Array) -> None:
             pulse[i] = HALF * (log(pulse[i]) + power[i])
 
 
-@compiled
-def shape(spectra: Array, filters: Array, gain: np.float32, out: Array) -> None:
-    """out [N, 2 bins] = gain × the sum over the two of spectra × e^filters, [N, 2, 2 bins], all complex numbers whose
-    parts lie side by side."""
-    for n in range(np.uint64(len(out))):
-        y = out[n]
-        turned(spectra[n, ZERO], filters[n, ZERO], gain, y)
-        hiss = y.copy()
-        turned(spectra[n, ONE], filters[n, ONE], gain, hiss)
-        for i in range(np.uint64(len(y))):
-            y[i] += hiss[i]
-
-
-@compiled
+@compiled()
 def turned(x: Array, filters: Array, gain: np.float32, out: Array) -> None:
     """out [2 bins] = gain × x × e^filters."""
     for i in range(np.uint64(len(out)) // TWO):
@@ -147,7 +134,20 @@ def turned(x: Array, filters: Array, gain: np.float32, out: Array) -> None:
         out[TWO * i], out[TWO * i + ONE] = a * real - b * imaginary, a * imaginary + b * real
 
 
-@compiled
+@compiled("FFF", "FFF", "f", "FF")
+def shape(spectra: Array, filters: Array, gain: np.float32, out: Array) -> None:
+    """out [N, 2 bins] = gain × the sum over the two of spectra × e^filters, [N, 2, 2 bins], all complex numbers whose
+    parts lie side by side."""
+    for n in range(np.uint64(len(out))):
+        y = out[n]
+        turned(spectra[n, ZERO], filters[n, ZERO], gain, y)
+        hiss = y.copy()
+        turned(spectra[n, ONE], filters[n, ONE], gain, hiss)
+        for i in range(np.uint64(len(y))):
+            y[i] += hiss[i]
+
+
+@compiled("FF", "I", "I", "FF", "F")
 def overlap_add(segments: Array, counts: Array, slots: Array, tail: Array, out: Array) -> None:
     """segments [sum of F, fft] of rows of counts [B] frames → finished sound, out [sum of F × hop], rows end to end;
     tail [S, fft - hop], what lies ahead of a slot's sound, moves on."""

@@ -9,13 +9,13 @@ from stream_server.nn.compiled import Array, compiled, log, sine
 from tests.models.lark import plain_source_filter as plain
 
 
-@compiled
+@compiled("F", "F")
 def logarithms(x: Array, out: Array) -> None:
     for i in range(len(x)):
         out[i] = log(x[i])
 
 
-@compiled
+@compiled("F", "F")
 def sines(x: Array, out: Array) -> None:
     for i in range(len(x)):
         out[i] = sine(x[i])
