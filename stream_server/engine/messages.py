@@ -140,9 +140,9 @@ class Frame:
     words: tuple[WordStart, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class SequenceStats:
-    """When a sequence passed each door (monotonic seconds; 0.0 = never), and what it cost."""
+    """When a sequence passed each door (monotonic seconds; 0.0 = never), and what it cost; still when it has ended."""
 
     submitted: float = 0.0
     slotted: float = 0.0

@@ -1,7 +1,7 @@
 """One stretch of text while it lives in the engine: what it asked for, where it stands.  No torch, no clock."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from stream_server.engine.messages import Controls, SequenceStats, Spoken
@@ -45,11 +45,12 @@ class Sequence:
     chunk: int = 0  # tokens the last of them was given
     truncated: bool = False
     tokens: list[int] = field(default_factory=list)  # so far, where they are to be told
-    stats: SequenceStats = SequenceStats()
+    stats: SequenceStats = field(default_factory=SequenceStats)
 
     def stamp(self, **fields: float) -> None:
-        """Note times and counts; a time once noted stays."""
-        self.stats = replace(self.stats, **fields)  # type: ignore[arg-type]
+        """Note times and counts."""
+        for name, value in fields.items():
+            setattr(self.stats, name, value)
 
     @property
     def sample_rate(self) -> int:
