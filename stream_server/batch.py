@@ -7,10 +7,10 @@ An item is one JSON object a line.  Fields by GLM-TTS's names, by those of artic
 
     uttid, output_name, id                  the file's name
     syn_text, input_text, text              what to say
-    prompt_speech, prompt_audio, reference  a recording to speak like, where the model can; `voice` names one it has
+    prompt_speech, prompt_audio, reference  a recording to speak like, where the model can; in the place of `voice`
     prompt_text, reference_text             what is said in it
-    speed, seed, sample_rate, temperature, top_k, use_cache, carry_over, pronunciations
-                                            as in `start` of the native protocol
+    voice, speed, seed, sample_rate, temperature, top_k, use_cache, carry_over,
+    pronunciations                          as in `start` of the native protocol
 
 Other columns that GLM-TTS's own files have (`SILENT`) are passed over, as it does; any other field is an error.
 """
@@ -302,6 +302,8 @@ def read_item(line: str, usual: Settings = USUAL) -> Item:
     check_texts(asked)
     if not NAME.fullmatch(found.id):
         raise InvalidSetting("id: letters, digits, '.', '_' and '-' alone", field="id", limit=128)
+    if found.reference is not None and found.voice is not None:
+        raise InvalidSetting("voice: the reference is the voice", field="voice", limit="null")
     settings = replace(usual, **{name: value for name, value in asked.items() if name in Manner.model_fields})
     return Item(found.id, found.text, settings, found.reference, found.reference_text)
 

@@ -106,6 +106,7 @@ def test_a_run_that_was_killed_is_taken_up(tmp_path: Path) -> None:
         ('{"id": "a", "text": "x", "pronunciations": {"x": 1}}', "pronunciations"),
         ('{"id": "a", "text": "x", "pronunciations": {"x": "\\ud83d"}}', "pronunciations"),
         ('{"id": "a", "text": "x", "sed": 1}', "sed"),
+        ('{"id": "a", "text": "x", "voice": "two", "prompt_speech": "a.wav", "prompt_text": "A."}', "voice"),
         ('{"id": "a", "text": "x", "\\ud83d": 1}', "(unnamed)"),
         ('{"id": "a", "text": "' + "x" * 100_001 + '"}', "text"),
     ],
@@ -244,12 +245,14 @@ def test_an_item_is_spoken_as_it_asks_and_one_that_asks_too_much_is_told_the_bou
         {"id": "fast", "text": "One.", "speed": 3.0},
         {"id": "rate", "text": "One.", "sample_rate": 1},
         {"id": "phone", "text": "One.", "pronunciations": {"one": "zz"}},
+        {"id": "both", "text": "One.", "voice": "two", "reference": "a.wav", "reference_text": "A."},
     ]
     summary = Batch(EngineCore(FakeModel(), 2), tmp_path / "out").run(tasks(tmp_path / "t.jsonl", item, *wrong))
     (line,) = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
     asked = {name: item[name] for name in ("speed", "temperature", "top_k", "use_cache")}
     assert json.loads(line)["parameters"] == {**asked, "carry_over": False}
     assert [word in summary.broken["line 2"] for word in ("speed", "2.0")] == [True, True]
+    assert summary.broken["line 5"] == "voice: the reference is the voice (null)"
     assert "sample_rate: " in summary.broken["rate"] and "24000" in summary.broken["rate"]
     assert "pronunciations: " in summary.broken["phone"] and "aa1" in summary.broken["phone"]
 
