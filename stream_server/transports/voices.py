@@ -11,13 +11,22 @@ from starlette.routing import BaseRoute
 from stream_server.audio.reference import read_reference
 from stream_server.errors import CannotClone, IdleTimeout, Overloaded
 from stream_server.limits import Limits
-from stream_server.protocols.voices_api import body_limit, described, read_change, read_new_voice
+from stream_server.protocols.voices_api import (
+    ChangeBody,
+    NewVoiceBody,
+    body_limit,
+    described,
+    read_change,
+    read_new_voice,
+)
 from stream_server.transports.house import House
 from stream_server.transports.native import error
+from stream_server.transports.openapi import Operation, form_of
 from stream_server.transports.surface import body_of, http_route
 from stream_server.voices.maker import VoiceMaker
 
 PATH = "/v1/voices"
+ONE = PATH + "/{voice}"
 RETRY_AFTER_S = 2.0
 
 
@@ -40,17 +49,16 @@ def routes(house: House) -> list[BaseRoute]:
     async def rename(request: Request) -> Response:
         maker = maker_of(house)
         new = read_change(await body_of(request, limits.message_bytes))
-        return JSONResponse(described(await maker.rename(request.path_params["name"], new)))
+        return JSONResponse(described(await maker.rename(request.path_params["voice"], new)))
 
     async def delete(request: Request) -> Response:
-        await maker_of(house).delete(request.path_params["name"])
+        await maker_of(house).delete(request.path_params["voice"])
         return Response(status_code=204)
 
-    one = PATH + "/{name}"
     return [
         http_route(PATH, make, house, error, ["POST"]),
-        http_route(one, rename, house, error, ["PATCH"]),
-        http_route(one, delete, house, error, ["DELETE"]),
+        http_route(ONE, rename, house, error, ["PATCH"]),
+        http_route(ONE, delete, house, error, ["DELETE"]),
     ]
 
 
@@ -87,3 +95,19 @@ async def in_time(request: Request, most: int, seconds: float) -> bytes:
             return await body_of(request, most)
     except TimeoutError:
         raise IdleTimeout("the recording did not come in time", field="upload_s", limit=seconds) from None
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        PATH,
+        "Make a voice of a recording and what is said in it",
+        NewVoiceBody,
+        {"name": "anna", "text": "What is said in it.", "file": "UklGRg==", "consent": "hers, 1 May"},
+        form=form_of(("name", "text", "consent"), ("file",), optional=("consent",)),
+        status=201,
+        when="when it can be spoken in",
+    ),
+    Operation("PATCH", ONE, "Rename a voice", ChangeBody, {"name": "bea"}, when="when it is done"),
+    Operation("DELETE", ONE, "Delete a voice", answers={}, status=204),
+)
