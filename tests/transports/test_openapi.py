@@ -6,16 +6,16 @@ from typing import Any
 import httpx
 import pytest
 
-from stream_server.audio.reference import read_reference
-from stream_server.limits import Limits
+from stream_server.audio.reference import Reference
 from stream_server.transports.app import OPERATIONS
 from stream_server.transports.openapi import document
 from stream_server.voices.store import VoiceStore
-from tests.audio.recordings import speechlike, wav
+from tests.audio.recordings import RATE, speechlike, wav
 from tests.serving import serving_http
 from tests.voices.fakes import FakeMaker, made_of
 
-RECORDING = wav(speechlike(4))
+SPOKEN = speechlike(4)
+RECORDING = wav(SPOKEN)
 
 
 def references(node: Any) -> list[str]:
@@ -54,7 +54,8 @@ async def filled(client: httpx.AsyncClient, method: str, path: str, content: dic
         return await client.request(method, path, json=content.get("application/json", {}).get("example"))
     fields = form["schema"]["properties"]
     files = [name for name, schema in fields.items() if schema.get("format") == "binary"]
-    data, sent = dict.fromkeys(set(fields) - set(files), "ann"), dict.fromkeys(files, ("a.wav", RECORDING))
+    data = dict.fromkeys(set(fields) - set(files), path.rpartition("/")[2])  # each voice by another name
+    sent = dict.fromkeys(files, ("a.wav", RECORDING))
     return await client.request(method, path, data=data, files=sent)
 
 
@@ -66,7 +67,7 @@ async def test_every_operation_is_served_as_told(tmp_path: Path) -> None:
         for path, methods in told["paths"].items():
             for method, operation in methods.items():
                 if "two" not in maker.store.names():
-                    maker.store.save(made_of("two", "", read_reference(RECORDING, Limits()), ""))
+                    maker.store.save(made_of("two", "", Reference(SPOKEN, SPOKEN, RATE), ""))
                 place = path.replace("{name}", "fake").replace("{voice}", "two")
                 answer = await filled(client, method, place, operation.get("requestBody", {}).get("content", {}))
                 expected = operation["responses"][str(answer.status_code)].get("content", {})
