@@ -54,7 +54,7 @@ class Manner(Message):
     temperature: Temperature | None = None
     top_k: TopK | None = None
     use_cache: bool = Settings.use_cache
-    carry_over: bool = Settings.carry_over
+    carry_over: bool | None = None
     pronunciations: Annotated[dict[str, Any], AfterValidator(texts)] = Field(default_factory=dict)
 
 
