@@ -91,6 +91,7 @@ def cloning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElevenLabs]:
         yield ElevenLabs(api_key="any", base_url=f"http://{address}")
 
 
+@pytest.mark.timeout(300)  # two processes load torch first
 def test_a_voice_is_made_spoken_in_and_deleted(cloning: ElevenLabs) -> None:
     recording = ("ann.wav", wav(speechlike(4)), "audio/wav")
     said = {"text": "What is said in it.", "accent": "none"}
