@@ -7,24 +7,27 @@ An item is one JSON object a line.  Fields by GLM-TTS's names, by those of artic
 
     uttid, output_name, id                  the file's name
     syn_text, input_text, text              what to say
-    prompt_speech, prompt_audio, reference  a recording to speak like, where the model can; `voice` names one it has
+    prompt_speech, prompt_audio, reference  a recording to speak like, where the model can; in the place of `voice`
     prompt_text, reference_text             what is said in it
-    speed, seed, sample_rate, temperature, top_k, use_cache, carry_over, pronunciations
-                                            as in `start` of the native protocol
+    voice, speed, seed, sample_rate, temperature, top_k, use_cache, carry_over,
+    pronunciations                          as in `start` of the native protocol
+
+Other columns that GLM-TTS's own files have (`SILENT`) are passed over, as it does; any other field is an error.
 """
 
 import json
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from itertools import count
+from difflib import get_close_matches
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import numpy as np
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from stream_server.audio.encoders import make_encoder
 from stream_server.audio.format import AudioFormat
@@ -35,7 +38,7 @@ from stream_server.errors import ConfigError, InvalidSetting, SequenceFailed, St
 from stream_server.events import Settings
 from stream_server.limits import Limits
 from stream_server.offline import NO_LIMIT, read_words, sentences
-from stream_server.protocols.schema import Manner, check_settings, refusal
+from stream_server.protocols.schema import Manner, check_settings, printable, refusal
 from stream_server.session import controls_of
 from stream_server.text.dictionary import checked
 from stream_server.text.word import Word
@@ -52,7 +55,7 @@ ALIASES = {
     "reference": ("prompt_speech", "prompt_audio", "reference"),
     "reference_text": ("prompt_text", "reference_text"),
 }
-
+SILENT = ("prompt_speech_token", "prompt_speech_feat", "embedding", "emotion", "syn_text_tn", "syn_text_phoneme")
 
 USUAL = Settings(seed=0)  # of items that tell nothing else
 
@@ -64,9 +67,7 @@ class Cloning(Protocol):
 
 
 class Line(Manner):
-    """An item as it is written, its aliases resolved; what else a line tells is somebody else's."""
-
-    model_config = ConfigDict(extra="ignore")
+    """An item as it is written, its aliases resolved."""
 
     id: str
     text: Annotated[str, Field(max_length=MAX_TEXT)]
@@ -288,6 +289,7 @@ def read_item(line: str, usual: Settings = USUAL) -> Item:
         raise InvalidSetting("not JSON", field="line") from None
     if not isinstance(told, dict):
         raise InvalidSetting("not a JSON object", field="line")
+    check_fields(told)
     for name, aliases in ALIASES.items():
         told[name] = next((told[alias] for alias in aliases if told.get(alias) is not None), None)
     if type(told["id"]) is int:
@@ -300,8 +302,21 @@ def read_item(line: str, usual: Settings = USUAL) -> Item:
     check_texts(asked)
     if not NAME.fullmatch(found.id):
         raise InvalidSetting("id: letters, digits, '.', '_' and '-' alone", field="id", limit=128)
+    if found.reference is not None and found.voice is not None:
+        raise InvalidSetting("voice: the reference is the voice", field="voice", limit="null")
     settings = replace(usual, **{name: value for name, value in asked.items() if name in Manner.model_fields})
     return Item(found.id, found.text, settings, found.reference, found.reference_text)
+
+
+def check_fields(told: Iterable[str]) -> None:
+    """What is misspelt would be missed in the sound alone."""
+    fields = {*Line.model_fields, *chain(*ALIASES.values())}
+    surplus = next((name for name in told if name not in fields and name not in SILENT), None)
+    if surplus is not None:
+        near = get_close_matches(surplus.lower(), sorted(fields), 1)
+        meant = f", {near[0]} perhaps" if near else ""
+        field = printable(surplus)
+        raise InvalidSetting(f"{field}: no such field{meant}", field=field)
 
 
 def check_texts(asked: dict[str, Any]) -> None:

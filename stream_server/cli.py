@@ -35,8 +35,10 @@ app.add_typer(voices_app, name="voices")
 DTYPE_HELP = "Numbers of a checkpoint's parts, fp32, bf16 or fp16: lm=bf16,flow=fp32 [fp32]."
 TORCHSCRIPT_HELP = "Run the checkpoint's vocos2d program for 32 kHz."
 KEPT_VOICES_HELP = "Keep what the flow computes of so many voices: less CPU, much memory [0]."
-CARRY_OVER_HELP = "Speak each sentence on from those before, where the model can."
 
+CarryOver = Annotated[
+    Optional[bool], typer.Option(help="Speak each sentence on from those before, where nothing else is asked [no].")
+]
 Dictionary = Annotated[
     Optional[Path], typer.Option("--dictionary", help="Pronunciations: .json, .toml or .jsonl, as of `serve`.")
 ]
@@ -57,6 +59,7 @@ def serve(
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
     kept_voices: Annotated[Optional[int], typer.Option(help=KEPT_VOICES_HELP)] = None,
+    carry_over: CarryOver = None,
     engine: Annotated[Optional[str], typer.Option(help="process or inprocess [process].")] = None,
     idle_unload_s: Annotated[Optional[float], typer.Option(help="Unload the model when idle so long [never].")] = None,
     key: Annotated[Optional[list[str]], typer.Option(help="A key that opens the server; repeatable.")] = None,
@@ -84,6 +87,7 @@ def serve(
             dtype=dtype,
             torchscript=torchscript,
             kept_voices=kept_voices,
+            carry_over=carry_over,
             engine=engine,
             idle_unload_s=idle_unload_s,
             keys=tuple(key) if key else None,
@@ -173,7 +177,7 @@ def say(
     temperature: Annotated[Optional[float], typer.Option(min=0.0, max=2.0)] = None,
     top_k: Annotated[Optional[int], typer.Option(min=1, max=500)] = None,
     cache: Annotated[bool, typer.Option(help="Decode with the KV cache, or without it for comparison.")] = True,
-    carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
+    carry_over: CarryOver = None,
     dictionary: Dictionary = None,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,
@@ -248,7 +252,7 @@ def batch(
     ),
     model: Annotated[str, typer.Option(help="lark, or a GLM-TTS checkpoint's directory.")] = "lark",
     seed: Annotated[int, typer.Option(min=0, help="Of items that name none.")] = 0,
-    carry_over: Annotated[bool, typer.Option("--carry-over", help=CARRY_OVER_HELP)] = False,
+    carry_over: CarryOver = None,
     dictionary: Dictionary = None,
     dtype: Annotated[Optional[str], typer.Option(help=DTYPE_HELP)] = None,
     torchscript: Annotated[Optional[bool], typer.Option("--torchscript", help=TORCHSCRIPT_HELP)] = None,

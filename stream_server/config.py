@@ -62,6 +62,7 @@ class ServerConfig(BaseSettings):
         default_factory=dict
     )  # of a checkpoint's parts, "lm=bf16,flow=fp32" or a table; fp32 where none is said
     torchscript: bool = False  # may a checkpoint's program be run, as the release's 32 kHz vocoder is one?
+    carry_over: bool = False  # for contexts that do not say: is each sentence spoken on from those before it?
     kept_voices: int = Field(0, ge=0, le=64)  # whose hidden values a checkpoint's flow keeps; 0: it makes them anew
     engine: Literal["process", "inprocess"] = "process"
     idle_unload_s: float | None = Field(None, gt=0)  # nobody has spoken for so long: the model is let go of

@@ -36,7 +36,7 @@ class Settings:
     temperature: float | None = None
     top_k: int | None = None
     use_cache: bool = True
-    carry_over: bool = False
+    carry_over: bool | None = None
     paced: bool = True  # spoken as it is played; else as fast as it is taken
     reference: Recording | None = None  # whose voice it is to have, in the place of `voice`
     pronunciations: Mapping[str, str] = field(default_factory=dict)  # what is written → how it is said

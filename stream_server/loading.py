@@ -51,7 +51,7 @@ def make_core_on(device: str, settings: ServerConfig) -> "EngineCore":
         settings.slots,
         settings.limits.queue,
     )
-    core.spec = with_default_voice(core.spec, settings.voice)
+    core.spec = with_carry_over(with_default_voice(core.spec, settings.voice), settings.carry_over)
     warm_up(core)
     return core
 
@@ -89,6 +89,13 @@ def with_default_voice(spec: ModelSpec, voice: str | None) -> ModelSpec:
     if voice not in spec.voices:
         raise ConfigError(f"voice: {spec.name} has no voice {voice!r}", field="voice", limit=", ".join(spec.voices))
     return replace(spec, voices=(voice, *(other for other in spec.voices if other != voice)))
+
+
+def with_carry_over(spec: ModelSpec, carry_over: bool) -> ModelSpec:
+    """Raises `ConfigError` where the model cannot."""
+    if carry_over and not spec.carry_tokens:
+        raise ConfigError(f"carry_over: {spec.name} begins every sentence anew", field="carry_over", limit="false")
+    return replace(spec, carry_over=carry_over)
 
 
 def warm_up(core: "EngineCore") -> None:

@@ -33,7 +33,7 @@ NEWS_S = 0.02  # a player's word that differs by less from what was thought is n
 
 
 def controls_of(settings: Settings, spec: ModelSpec) -> Controls:
-    """Settings checked at the protocol's door → what the engine is told, a voice, a rate and a seed filled in."""
+    """Settings checked at the protocol's door → what the engine is told, what it does not say filled in."""
     return Controls(
         voice=settings.voice or spec.voices[0],
         seed=secrets.randbits(31) if settings.seed is None else settings.seed,
@@ -42,7 +42,7 @@ def controls_of(settings: Settings, spec: ModelSpec) -> Controls:
         temperature=settings.temperature,
         top_k=settings.top_k,
         use_cache=settings.use_cache,
-        carry_over=settings.carry_over,
+        carry_over=spec.carry_over if settings.carry_over is None else settings.carry_over,
     )
 
 

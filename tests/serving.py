@@ -12,6 +12,7 @@ from stream_server.protocols.voices import VoiceBook
 from stream_server.transports.guard import Guard
 from stream_server.transports.house import House
 from stream_server.transports.server import running
+from stream_server.voices.maker import VoiceMaker
 from tests.fakes import FakeModel
 
 
@@ -21,13 +22,14 @@ async def serving_http(
     slots: int = 4,
     guard: Guard | None = None,
     voices: VoiceBook | None = None,
+    maker: VoiceMaker | None = None,
     **limits: Any,
 ) -> AsyncIterator[tuple[str, EngineCore]]:
     """Yields the address, without a path, and the core."""
     core = EngineCore(model or FakeModel(), slots, max_waiting=limits.get("queue", 64))
     engine = Engine(InProcessEngine(lambda: core))
     await engine.start()
-    house = House(engine, Limits(**limits), voices=voices or VoiceBook(), guard=guard or Guard())
+    house = House(engine, Limits(**limits), voices=voices or VoiceBook(), guard=guard or Guard(), maker=maker)
     try:
         async with running(house) as url:
             yield url.replace("ws://", "http://").removesuffix("/v1/stream"), core

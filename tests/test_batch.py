@@ -105,6 +105,9 @@ def test_a_run_that_was_killed_is_taken_up(tmp_path: Path) -> None:
         ('{"id": "a", "text": "x", "top_k": 0}', "top_k"),
         ('{"id": "a", "text": "x", "pronunciations": {"x": 1}}', "pronunciations"),
         ('{"id": "a", "text": "x", "pronunciations": {"x": "\\ud83d"}}', "pronunciations"),
+        ('{"id": "a", "text": "x", "sed": 1}', "sed"),
+        ('{"id": "a", "text": "x", "voice": "two", "prompt_speech": "a.wav", "prompt_text": "A."}', "voice"),
+        ('{"id": "a", "text": "x", "\\ud83d": 1}', "(unnamed)"),
         ('{"id": "a", "text": "' + "x" * 100_001 + '"}', "text"),
     ],
 )
@@ -118,12 +121,28 @@ def test_all_spellings_are_one() -> None:
     usual = Settings(seed=3)
     plain = read_item('{"id": 7, "text": "Hi.", "reference": "a.wav", "reference_text": "A."}', usual)
     assert plain == read_item(
-        '{"uttid": "7", "syn_text": "Hi.", "prompt_speech": "a.wav", "prompt_text": "A.", "other": 1}', usual
+        '{"uttid": "7", "syn_text": "Hi.", "prompt_speech": "a.wav", "prompt_text": "A.", "emotion": 0}', usual
     )
     assert plain == read_item(
         '{"output_name": "7", "input_text": "Hi.", "prompt_audio": "a.wav", "prompt_text": "A."}', usual
     )
     assert (plain.id, plain.settings.seed) == ("7", 3)
+
+
+def test_a_misspelt_field_costs_its_item_alone_and_the_nearest_is_named(tmp_path: Path) -> None:
+    items = [
+        {"uttid": "good", "syn_text": "One.", "embedding": "embedding/1.npy", "syn_text_tn": ["one."]},
+        {"uttid": "quick", "syn_text": "One.", "speeed": 1.5},
+        {"uttid": "on", "syn_text": "One.", "Carry-over": True},
+        {"uttid": "what", "syn_text": "One.", "zzz": None},
+    ]
+    summary = Batch(EngineCore(FakeModel(), 2), tmp_path / "out").run(tasks(tmp_path / "t.jsonl", *items))
+    assert (summary.done, seconds(tmp_path / "out").keys()) == (1, {"good"})
+    assert summary.broken == {
+        "line 2": "speeed: no such field, speed perhaps",
+        "line 3": "Carry-over: no such field, carry_over perhaps",
+        "line 4": "zzz: no such field",
+    }
 
 
 def test_a_recording_is_read_once_and_a_bad_one_stops_nobody(tmp_path: Path) -> None:
@@ -226,12 +245,14 @@ def test_an_item_is_spoken_as_it_asks_and_one_that_asks_too_much_is_told_the_bou
         {"id": "fast", "text": "One.", "speed": 3.0},
         {"id": "rate", "text": "One.", "sample_rate": 1},
         {"id": "phone", "text": "One.", "pronunciations": {"one": "zz"}},
+        {"id": "both", "text": "One.", "voice": "two", "reference": "a.wav", "reference_text": "A."},
     ]
     summary = Batch(EngineCore(FakeModel(), 2), tmp_path / "out").run(tasks(tmp_path / "t.jsonl", item, *wrong))
     (line,) = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
     asked = {name: item[name] for name in ("speed", "temperature", "top_k", "use_cache")}
     assert json.loads(line)["parameters"] == {**asked, "carry_over": False}
     assert [word in summary.broken["line 2"] for word in ("speed", "2.0")] == [True, True]
+    assert summary.broken["line 5"] == "voice: the reference is the voice (null)"
     assert "sample_rate: " in summary.broken["rate"] and "24000" in summary.broken["rate"]
     assert "pronunciations: " in summary.broken["phone"] and "aa1" in summary.broken["phone"]
 

@@ -71,6 +71,11 @@ def test_say_names_what_is_wrong(arguments: list[str], complaint: str, tmp_path:
     assert not (tmp_path / "x.wav").exists()
 
 
+def test_what_the_model_cannot_do_for_everybody_is_named_before_it_serves() -> None:
+    result = run("serve", "--carry-over", "--engine", "inprocess", "--port", "0", "--wyoming-port", "off")
+    assert result.exit_code != 0 and "every sentence anew" in result.output.replace("\n", " ")
+
+
 def test_voices_are_listed() -> None:
     assert list(json.loads(run("voices", "--json").stdout)) == ["kathleen", "slt"]
 

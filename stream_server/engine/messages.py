@@ -28,6 +28,7 @@ class ModelSpec:
     speeds: bool = True  # may it be asked to speak faster or slower?
     options: tuple[str, ...] = ()  # of "temperature", "top_k" and "use_cache", those it heeds
     carry_tokens: int = 0  # of earlier sequences, that a sequence may be spoken on from; 0: each begins anew
+    carry_over: bool = False  # is it, where that is not told?
     reader: str = "words"  # what makes sequences of its text: English words, or "plain" units that it reads itself
     cloning: bool = False  # can it be given voices?
 

@@ -54,7 +54,7 @@ class Manner(Message):
     temperature: Temperature | None = None
     top_k: TopK | None = None
     use_cache: bool = Settings.use_cache
-    carry_over: bool = Settings.carry_over
+    carry_over: bool | None = None
     pronunciations: Annotated[dict[str, Any], AfterValidator(texts)] = Field(default_factory=dict)
 
 
@@ -79,7 +79,7 @@ def refusal(error: ValidationError) -> ClientError:
         return _unknown_type(bounds)
     if not first["loc"]:
         return ProtocolError("the message must be a JSON object")
-    field = _printable(first["loc"][-1])
+    field = printable(first["loc"][-1])
     message = f"{field}: {first['msg']}"
     if kind in _BOUNDS:
         return InvalidSetting(message, field=field, limit=bounds.get(_BOUNDS[kind]))
@@ -119,6 +119,6 @@ def _unknown_type(bounds: dict[str, Any]) -> ProtocolError:
     return ProtocolError(f"{field}: missing, or not one there is", field=field, limit=choices or None)
 
 
-def _printable(name: str | int) -> str:
+def printable(name: str | int) -> str:
     """A field's name as it came, if it looks like one: what is not may be text gone astray."""
     return name if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name) else "(unnamed)"

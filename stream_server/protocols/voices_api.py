@@ -4,7 +4,7 @@ A new voice comes as a form (`name`, `text`, `file` and, where there is one, `co
 fields, the file in base64.  Knows no recording's format and no store.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from stream_server.voices.stored import check_name, check_words
 
 FORM, JSON = "multipart/form-data", "application/json"
 FIELDS = ("name", "text", "file", "consent")
+NEEDED = FIELDS[:3]
 AROUND_BYTES = 65_536  # a body may have so much beside its file
 
 
@@ -50,16 +51,16 @@ def body_limit(content_type: str, limits: Limits) -> int:
     return limits.reference_bytes * 4 // 3 + AROUND_BYTES
 
 
-def kind_of(content_type: str) -> str:
+def kind_of(content_type: str, kinds: Collection[str] = (FORM, JSON)) -> str:
     kind = content_type.partition(";")[0].strip().lower()
-    if kind not in (FORM, JSON):
-        raise UnsupportedFormat("a voice comes as a form or as JSON", field="content-type", limit=f"{FORM}, {JSON}")
+    if kind not in kinds:
+        raise UnsupportedFormat("a voice does not come like that", field="content-type", limit=", ".join(kinds))
     return kind
 
 
 def read_new_voice(content_type: str, body: bytes, limits: Limits) -> NewVoice:
     """Raises a `ClientError`; the file is not looked into."""
-    asked = read_form(content_type, body) if kind_of(content_type) == FORM else read_json(body)
+    asked = form_asked(content_type, body) if kind_of(content_type) == FORM else read_json(body)
     check_name(asked.name)
     check_words(asked.text, asked.consent, limits)
     return asked
@@ -77,23 +78,30 @@ def read_json(body: bytes) -> NewVoice:
     return NewVoice(asked.name, asked.text, file, asked.consent)
 
 
-def read_form(content_type: str, body: bytes) -> NewVoice:
-    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
-    form = Form(boundary)
-    form.read(body)
-    missing = [name for name in FIELDS[:3] if name not in form.found]
-    if missing:
-        raise ProtocolError(f"{missing[0]}: missing", field=missing[0])
+def form_asked(content_type: str, body: bytes) -> NewVoice:
+    form = read_form(content_type, body, FIELDS, NEEDED)
     name, text, consent = (form.text(field) for field in ("name", "text", "consent"))
     return NewVoice(name, text, bytes(form.found["file"]), consent)
 
 
-class Form:
-    """The parts of a body that are asked for, each at most once; any other is an error."""
+def read_form(
+    content_type: str, body: bytes, fields: Collection[str], needed: Iterable[str], strict: bool = True
+) -> "Form":
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    form = Form(boundary, fields, strict)
+    form.read(body)
+    missing = [name for name in needed if name not in form.found]
+    if missing:
+        raise ProtocolError(f"{missing[0]}: missing", field=missing[0])
+    return form
 
-    def __init__(self, boundary: bytes) -> None:
+
+class Form:
+    """The parts of a body that are asked for, each at most once; any other is an error, if strict, or passed over."""
+
+    def __init__(self, boundary: bytes, fields: Collection[str], strict: bool) -> None:
         self.found: dict[str, bytearray] = {}
-        self._boundary = boundary
+        self._boundary, self._fields, self._strict = boundary, fields, strict
         self._header, self._value = bytearray(), bytearray()
         self._part: bytearray | None = None
         self._ended = False
@@ -130,11 +138,13 @@ class Form:
     def _read_header(self) -> None:
         if self._header.lower() == b"content-disposition":
             name = parse_options_header(bytes(self._value))[1].get(b"name", b"").decode("latin-1")
-            if name not in FIELDS:
-                raise ProtocolError("a field that is not asked for", field="(unnamed)", limit=", ".join(FIELDS))
+            if name not in self._fields and self._strict:
+                raise ProtocolError("a field that is not asked for", field="(unnamed)", limit=", ".join(self._fields))
             if name in self.found:
-                raise ProtocolError(f"{name}: stands twice", field=name)
-            self._part = self.found[name] = bytearray()
+                raise ProtocolError(f"{name}: there may be one", field=name)
+            self._part = bytearray()
+            if name in self._fields:
+                self.found[name] = self._part
         self._header.clear()
         self._value.clear()
 

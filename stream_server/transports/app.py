@@ -19,7 +19,8 @@ from stream_server.transports.page import page_routes
 from stream_server.transports.request_id import RequestId
 from stream_server.transports.surface import Renderer
 
-OPERATIONS = tuple(chain(*(each.OPERATIONS for each in (openai, elevenlabs, cartesia, deepgram, piper, models))))
+DESCRIBED = (openai, elevenlabs, cartesia, deepgram, piper, models, voices)
+OPERATIONS = tuple(chain(*(each.OPERATIONS for each in DESCRIBED)))
 PROTOCOLS = (native, models, openai, elevenlabs, cartesia, deepgram, piper, voices)
 RENDERERS: tuple[tuple[str, Renderer], ...] = (
     *((path, openai.error) for path in openai.PATHS),

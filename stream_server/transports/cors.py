@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream_server.transports.guard import Guard
 
-METHODS = "GET, POST, OPTIONS"
+METHODS = "GET, POST, PATCH, DELETE, OPTIONS"
 HEADERS = "authorization, content-type, xi-api-key, x-api-key"  # where a page does not say which it will send
 EXPOSED = "x-request-id, request-id, retry-after"
 REMEMBER_S = 600  # how long a browser need not ask again

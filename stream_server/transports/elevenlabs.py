@@ -27,6 +27,7 @@ from stream_server.transports.surface import Handler, body_of, http_route, retry
 from stream_server.transports.utterance import speak
 
 PATHS = ("/v1/text-to-speech", "/v1/voices", "/v2/voices")  # under them errors are told in this protocol's form
+KEY = "xi-api-key"  # the header that their clients alone send
 SPEECH = "/v1/text-to-speech/{voice}"
 Pieces = Callable[[Event], bytes]
 
@@ -91,7 +92,8 @@ def choices(house: House) -> list[BaseRoute]:
         return JSONResponse(http.voices_page(house.engine.spec))
 
     async def voice(request: Request) -> Response:
-        return JSONResponse(http.voice(house.voices.find(request.path_params["voice"], house.engine.spec)))
+        spec = house.engine.spec
+        return JSONResponse(http.voice(house.voices.find(request.path_params["voice"], spec), spec))
 
     handlers: dict[str, Handler] = {"/v1/voices": voices, "/v2/voices": voices_page, "/v1/voices/{voice}": voice}
     return [http_route(path, handler, house, error, public=True) for path, handler in handlers.items()]
@@ -128,4 +130,5 @@ OPERATIONS = (
     ),
     Operation("GET", "/v1/voices", "ElevenLabs: the voices"),
     Operation("GET", "/v2/voices", "ElevenLabs: the voices, a page of them"),
+    Operation("GET", "/v1/voices/{voice}", "ElevenLabs: a voice"),
 )

@@ -16,7 +16,7 @@ from stream_server.transports.surface import body_of, http_route
 PATH = "/v1/models"
 Lister = Callable[[House], Response]
 LISTS: Mapping[str, Lister] = {
-    "xi-api-key": elevenlabs.models
+    elevenlabs.KEY: elevenlabs.models
 }  # a header that only one protocol's clients send → that protocol's list
 
 

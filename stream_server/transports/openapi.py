@@ -5,7 +5,7 @@ is one file without anything from elsewhere, and reads the document like any oth
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,21 @@ class Operation:
     query: Mapping[str, Any] = field(default_factory=dict)  # parameter → its schema
     answers: Mapping[str, Any] = field(default_factory=lambda: {"application/json": {"type": "object"}})
     refuses: type[BaseModel] | None = None  # the form of its errors
+    form: Mapping[str, Any] | None = None  # the schema of its body as a form, instead of `asks` or beside it
+    status: int = 200
     when: str = "as it is spoken"  # its answer comes
 
 
 def sound_of(codecs: Iterable[str]) -> dict[str, Any]:
     """The answers of an operation that speaks."""
     return {CODECS[codec].media_type: {"type": "string", "format": "binary"} for codec in codecs}
+
+
+def form_of(texts: Iterable[str], files: Iterable[str], optional: Collection[str] = ()) -> dict[str, Any]:
+    """The schema of a form with these fields."""
+    fields = {name: {"type": "string"} for name in texts}
+    fields |= {name: {"type": "string", "format": "binary"} for name in files}
+    return {"type": "object", "required": [name for name in fields if name not in optional], "properties": fields}
 
 
 def routes(operations: Iterable[Operation]) -> list[BaseRoute]:
@@ -81,16 +90,21 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 
 def _described(operation: Operation, forms: Mapping[Any, Any]) -> dict[str, Any]:
     answers = {media_type: {"schema": schema} for media_type, schema in operation.answers.items()}
+    answer = {"description": operation.when if operation.asks or operation.form else "at once"}
     described: dict[str, Any] = {
         "summary": operation.summary,
-        "responses": {"200": {"description": operation.when if operation.asks else "at once", "content": answers}},
+        "responses": {str(operation.status): answer | ({"content": answers} if answers else {})},
     }
     if parameters := [*_in_path(operation.path), *_in_query(operation.query)]:
         described["parameters"] = parameters
+    bodies: dict[str, Any] = {}
+    if operation.form:
+        bodies["multipart/form-data"] = {"schema": operation.form}
     if operation.asks:
-        body = {"schema": forms[operation.asks], "example": operation.example or {}}
-        needed = any(each.is_required() for each in operation.asks.model_fields.values())
-        described["requestBody"] = {"required": needed, "content": {"application/json": body}}
+        bodies["application/json"] = {"schema": forms[operation.asks], "example": operation.example or {}}
+    if bodies:
+        needed = not operation.asks or any(each.is_required() for each in operation.asks.model_fields.values())
+        described["requestBody"] = {"required": needed, "content": bodies}
     if operation.refuses:
         body = {"application/json": {"schema": forms[operation.refuses]}}
         described["responses"]["default"] = {"description": "what is wrong", "content": body}

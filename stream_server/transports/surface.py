@@ -22,9 +22,13 @@ Renderer = Callable[[StreamServerError], Response]  # an error as this protocol 
 def http_route(
     path: str, handler: Handler, house: House, render: Renderer, methods: Sequence[str] = ("GET",), public: bool = False
 ) -> Route:
+    return Route(path, guarded(handler, house, render, public), methods=list(methods))
+
+
+def guarded(handler: Handler, house: House, render: Renderer, public: bool = False) -> Handler:
     """public: a key is not asked for, as clients give none where they only look around."""
 
-    async def guarded(request: Request) -> Response:
+    async def handle(request: Request) -> Response:
         try:
             house.guard.admit_origin(request) if public else house.guard.admit(request)
             return await handler(request)
@@ -34,7 +38,7 @@ def http_route(
         except (ClientDisconnect, Gone):
             return Response(status_code=499)  # which nobody hears
 
-    return Route(path, guarded, methods=list(methods))
+    return handle
 
 
 def socket_route(

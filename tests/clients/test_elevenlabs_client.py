@@ -1,10 +1,13 @@
 """The `elevenlabs` package as it is installed, against a real server with the shipped voice.
 
-Its realtime client dials `wss` whatever it is told, so it is served with TLS here.
+Its realtime client dials `wss` whatever it is told, so it is served with TLS here.  Voices are made for a small random
+checkpoint.
 """
 
 import base64
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ import pytest
 from elevenlabs import VoiceSettings
 from elevenlabs.client import ElevenLabs
 from elevenlabs.core.api_error import ApiError
+
+from tests.audio.recordings import speechlike, wav
+from tests.clients.conftest import ROOT, serving
 
 pytestmark = pytest.mark.clients
 TEXT = "The first sentence is short. The second one is a little longer."
@@ -72,6 +78,50 @@ def test_voices(client: ElevenLabs) -> None:
     found = client.voices.search()
     assert (found.total_count, found.has_more) == (2, False)
     assert client.voices.get("slt").name == "slt"
+
+
+@pytest.fixture(scope="module")
+def cloning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElevenLabs]:
+    """Served with a checkpoint that can be given voices."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    python = os.environ.get("STREAM_SERVER_PYTHON", sys.executable)
+    make = [python, "-m", "tests.models.glm_tts.make_checkpoint", str(folder), "--safetensors", "--width", "32"]
+    subprocess.run(make, cwd=ROOT, check=True, capture_output=True)
+    with serving("--model", str(folder)) as address:
+        yield ElevenLabs(api_key="any", base_url=f"http://{address}")
+
+
+@pytest.mark.timeout(300)  # two processes load torch first
+def test_a_voice_is_made_spoken_in_and_deleted(cloning: ElevenLabs) -> None:
+    recording = ("ann.wav", wav(speechlike(4)), "audio/wav")
+    said = {"text": "What is said in it.", "accent": "none"}
+    made = cloning.voices.ivc.create(name="Ann Lee", files=[recording], description="A voice.", labels=said)
+    assert (made.voice_id, made.requires_verification) == ("ann-lee", False)
+    found = cloning.voices.get("ann-lee")
+    assert (found.name, found.category) == ("ann-lee", "cloned")
+    assert "ann-lee" in [voice.voice_id for voice in cloning.voices.get_all().voices]
+    sound = b"".join(cloning.text_to_speech.convert("ann-lee", text="a.", output_format="pcm_24000", seed=1))
+    assert seconds(sound) > 0
+    assert cloning.voices.delete("ann-lee").status == "ok"
+    with pytest.raises(ApiError) as gone:
+        cloning.voices.delete("ann-lee")
+    assert (gone.value.status_code, gone.value.body["detail"]["status"]) == (404, "voice_not_found")
+
+
+def test_a_voice_without_its_transcript_is_refused_and_told_where_it_goes(cloning: ElevenLabs) -> None:
+    recording = ("ann.wav", wav(speechlike(4)), "audio/wav")
+    with pytest.raises(ApiError) as refused:
+        cloning.voices.ivc.create(name="ann", files=[recording], description="What is said in it.")
+    assert refused.value.status_code == 422 and "labels" in refused.value.body["detail"]["message"]
+    more = {"additional_body_parameters": {"text": "What is said in it."}}
+    assert cloning.voices.ivc.create(name="bob", files=[recording], request_options=more).voice_id == "bob"
+    assert cloning.voices.delete("bob").status == "ok"
+
+
+def test_a_model_with_voices_of_its_own_makes_none(client: ElevenLabs) -> None:
+    with pytest.raises(ApiError) as refused:
+        client.voices.ivc.create(name="ann", files=[("ann.wav", b"RIFF")], labels={"text": "It."})
+    assert (refused.value.status_code, refused.value.body["detail"]["status"]) == (422, "cannot_clone")
 
 
 def test_models(client: ElevenLabs) -> None:

@@ -125,6 +125,12 @@ async def speaking(client: ProcessEngine, **settings: float) -> AsyncIterator[tu
             await engine.stop()
 
 
+async def heard_whole(ear: "Ear") -> None:
+    """Of the sequence that was `speaking`, whatever became of the engine."""
+    assert (await ear.end).reason == "done"
+    np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 async def test_a_lost_engine_is_replaced_and_its_listeners_miss_nothing(blow: signal.Signals) -> None:
@@ -133,9 +139,8 @@ async def test_a_lost_engine_is_replaced_and_its_listeners_miss_nothing(blow: si
         first, heard = client.pid, len(ear.sound)
         assert first is not None and 0 < heard < len(expected_sound(1, 3))
         os.kill(first, blow)
-        assert (await ear.end).reason == "done"
+        await heard_whole(ear)
         assert client.pid != first and engine.alive
-        np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
 
 
 def core_held_up(hold: Callable[[], None]) -> EngineCore:
@@ -171,8 +176,7 @@ async def test_an_engine_that_computes_and_says_nothing_is_borne_with_for_longer
         while client.pid == first:
             await asyncio.sleep(0.02)
         assert time.monotonic() - began > 0.6
-        assert (await ear.end).reason == "done"
-        np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
+        await heard_whole(ear)
 
 
 def slow_core() -> EngineCore:
@@ -188,9 +192,8 @@ async def test_an_engine_whose_steps_take_long_is_waited_for() -> None:
     async with speaking(client, stall_s=0.02) as (engine, ear):
         first = client.pid
         engine.extend(1, final=True)
-        assert (await ear.end).reason == "done"
+        await heard_whole(ear)
         assert client.pid == first
-        np.testing.assert_array_equal(ear.sound, expected_sound(1, 3))
 
 
 @pytest.mark.asyncio

@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,20 @@ async def test_a_text_in_pieces_is_spoken_marked_and_accounted_for() -> None:
     parts = {name: seconds for name, seconds in done["timing"].items() if name != "ttfa"}
     assert sum(parts.values()) == pytest.approx(done["timing"]["ttfa"], abs=1e-5)
     assert all(seconds >= 0 for seconds in parts.values()), parts
+
+
+@pytest.mark.asyncio
+async def test_a_context_may_say_otherwise_than_the_server_of_carrying_over() -> None:
+    model = FakeModel(False, carry_tokens=100)
+    model.spec = replace(model.spec, carry_over=True)
+    async with serving(model) as (url, _), listening(url) as socket:
+        for context, asked in (("a", {}), ("b", {"carry_over": False}), ("c", {"carry_over": True})):
+            await say(socket, "start", context, format="pcm_s16le", seed=3, **asked)
+            await say(socket, "text", context, text="One two. Three.")
+            await say(socket, "end", context)
+        heard = await hear(socket, "a", "b", "c")
+    assert heard["b"].pcm == sound(2, 3) + sound(1, 3)
+    assert heard["a"].pcm == heard["c"].pcm == sound(3, 3)
 
 
 @pytest.mark.asyncio

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -63,6 +64,15 @@ async def test_a_text_is_answered_with_its_sound() -> None:
     assert answer.status_code == 200 and says(answer.content, 3, 3)
     assert answer.headers["content-type"] == "audio/pcm"
     assert answer.headers["transfer-encoding"] == "chunked" and "content-encoding" not in answer.headers
+
+
+@pytest.mark.asyncio
+async def test_where_the_server_carries_over_a_client_that_cannot_ask_has_it_too() -> None:
+    model = FakeModel(False, carry_tokens=100)
+    model.spec = replace(model.spec, carry_over=True)
+    async with asking(model) as (client, _):
+        answer = await client.post(SPEECH, json={"input": "one two. three.", "response_format": "pcm", "seed": 3})
+    assert answer.status_code == 200 and says(answer.content, 3, 3)
 
 
 @pytest.mark.asyncio

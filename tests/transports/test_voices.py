@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,6 +67,45 @@ async def test_as_json_too(tmp_path: Path) -> None:
     async with asking(tmp_path) as (client, store):
         made = await client.post("/v1/voices", json=TOLD | {"file": base64.b64encode(wav(SPOKEN)).decode()})
         assert (made.status_code, store.names()) == (201, ["ann"])
+
+
+@pytest.mark.asyncio
+async def test_as_elevenlabs_clients_do_it(tmp_path: Path) -> None:
+    files = {"files": ("ann.wav", wav(SPOKEN))}
+    async with asking(tmp_path) as (client, store):
+        client.headers["xi-api-key"] = "any"
+        asked: list[tuple[dict[str, Any], int, str, str]] = [
+            ({"data": {"name": "Ann Lee"}, "files": files}, 422, "invalid_setting", "labels"),
+            ({"data": TOLD, "files": {"files": ("a.wav", b"RIFF")}}, 422, "invalid_audio", "files:"),
+            ({"json": TOLD}, 422, "invalid_output_format", "multipart/form-data"),
+        ]
+        for what, status, code, word in asked:
+            answer = await client.post("/v1/voices/add", **what)
+            told = answer.json()["detail"]
+            assert (answer.status_code, told["status"], word in told["message"]) == (status, code, True)
+        labels = json.dumps({"text": "so it is said", "accent": "none"})
+        made = await client.post("/v1/voices/add", data={"name": "Ann Lee", "labels": labels}, files=files)
+        assert (made.status_code, made.json()) == (200, {"voice_id": "ann-lee", "requires_verification": False})
+        assert store.get("ann-lee").about.transcript == "so it is said"
+        again = await client.post("/v1/voices/add", data={"name": "Ann Lee", "labels": labels}, files=files)
+        assert (again.status_code, again.json()["detail"]["status"]) == (409, "voice_exists")
+        gone = await client.delete("/v1/voices/ann-lee")
+        assert (gone.status_code, gone.json(), store.names()) == (200, {"status": "ok"}, [])
+        answer = await client.delete("/v1/voices/ann-lee")
+        assert (answer.status_code, answer.json()["detail"]["status"]) == (404, "voice_not_found")
+
+
+@pytest.mark.asyncio
+async def test_both_doors_share_the_room(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with asking(tmp_path, gate, uploads=1) as (client, _):
+        sound = ("a.wav", wav(SPOKEN))
+        first = asyncio.create_task(client.post("/v1/voices", data=TOLD, files={"file": sound}))
+        await asyncio.sleep(0.05)
+        answer = await client.post("/v1/voices/add", data=TOLD, files={"files": sound})
+        assert (answer.status_code, answer.json()["detail"]["status"]) == (503, "system_busy")
+        gate.set()
+        assert (await first).status_code == 201
 
 
 @pytest.mark.asyncio

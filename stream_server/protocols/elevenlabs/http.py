@@ -102,7 +102,7 @@ def characters(spans: Iterable[Span], sample_rate: int) -> dict[str, list[Any]]:
 
 
 def voices(spec: ModelSpec) -> dict[str, Any]:
-    return {"voices": [voice(name) for name in spec.voices]}
+    return {"voices": [voice(name, spec) for name in spec.voices]}
 
 
 def voices_page(spec: ModelSpec) -> dict[str, Any]:
@@ -110,8 +110,9 @@ def voices_page(spec: ModelSpec) -> dict[str, Any]:
     return {**voices(spec), "has_more": False, "total_count": len(spec.voices), "next_page_token": None}
 
 
-def voice(name: str) -> dict[str, Any]:
-    return {"voice_id": name, "name": name, "category": "premade", "labels": {}, "preview_url": None, "settings": None}
+def voice(name: str, spec: ModelSpec) -> dict[str, Any]:
+    category = "cloned" if spec.cloning else "premade"
+    return {"voice_id": name, "name": name, "category": category, "labels": {}, "preview_url": None, "settings": None}
 
 
 def models(spec: ModelSpec) -> list[dict[str, Any]]:

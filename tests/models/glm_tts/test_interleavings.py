@@ -4,7 +4,9 @@ Codes and samples are compared bit by bit, at every rate and at several speeds: 
 and the vocoder by itself, cut where its schedule cuts it and nowhere else.
 """
 
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -24,22 +26,16 @@ from tests.models.glm_tts.interleave import (
     requests_of,
     through_the_engine,
 )
-from tests.models.glm_tts.make_checkpoint import TINY, make_checkpoint, make_voice
 
 pytestmark = pytest.mark.skipif(find_spec("tiktoken") is None, reason="needs the extra glm")
 APART = 0.05  # of full scale, the least that two of them differ by
 TEXTS = ("a.", "b?", "I.")
-EIGHT = tuple(f"voice{number}" for number in range(8))
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> GLMTTS:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_checkpoint(folder, (), sizes=TINY)
-    for number, name in enumerate(EIGHT):
-        make_voice(folder, name, seed=number, codes=(3, 5, 13, 21, 30, 8, 70, 90)[number])
+def model(tiny: Callable[[Sequence[int]], Path]) -> GLMTTS:
     torch.set_num_threads(1)
-    return load_model(folder)
+    return load_model(tiny((3, 5, 13, 21, 30, 8, 70, 90)))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What the flow computes of a voice, kept: as much as was asked for, told as memory, and the same sound in company."""
 
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,19 +14,13 @@ from stream_server.errors import ConfigError
 from stream_server.models import registry
 from stream_server.models.glm_tts.loading import load_model
 from tests.models.glm_tts.interleave import all_at_once, alone, requests_of
-from tests.models.glm_tts.make_checkpoint import TINY, make_checkpoint, make_voice
 
 pytestmark = pytest.mark.skipif(find_spec("tiktoken") is None, reason="needs the extra glm")
-VOICES = tuple(f"voice{number}" for number in range(4))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_checkpoint(folder, (), sizes=TINY)
-    for number, name in enumerate(VOICES):
-        make_voice(folder, name, seed=number, codes=10 + number)
-    return folder
+def folder(tiny: Callable[[Sequence[int]], Path]) -> Path:
+    return tiny((10, 11, 12, 13))
 
 
 def test_company_moves_no_bit_and_it_is_not_the_sound_of_a_flow_that_keeps_nothing(folder: Path) -> None:
@@ -43,7 +38,7 @@ def test_of_so_many_voices_and_the_memory_is_told(folder: Path) -> None:
     for request in requests_of(core, ("a.",), 4):
         all_at_once(core, [request])
         told.append(measure(core.runner).weights["voices"])
-    assert list(vocoder.voices.latest) == list(VOICES[2:])
+    assert list(vocoder.voices.latest) == ["voice2", "voice3"]
     assert told[0] > vocoder.flow.kept_bytes * 19  # frames of the first one's recording
     assert told[0] < told[1] and told[3] < told[1] * 1.5
     assert (

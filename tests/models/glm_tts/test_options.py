@@ -208,16 +208,18 @@ def test_a_part_or_a_type_that_there_is_not_is_named(folder: Path, dtypes: dict,
     assert (refused.value.field, refused.value.limit) == (field, limit)
 
 
-def test_the_command_line_asks_for_all_of_it(folder: Path, tmp_path: Path) -> None:
+def test_the_command_line_asks_for_all_of_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoken(*asked: str) -> bytes:
         out = tmp_path / "x.wav"
         found = CliRunner().invoke(app, ["say", SHORTER, "--model", str(folder), "-o", str(out), *asked])
         assert found.exit_code == 0, found.output
         return out.read_bytes()
 
-    plain = spoken()
+    plain, carried = spoken(), spoken("--carry-over")
     assert spoken("--dtype", "flow=fp32,lm=fp32") == plain
-    assert plain not in (spoken("--carry-over"), spoken("--temperature", "0.5"), spoken("--kept-voices", "1"))
+    assert plain not in (carried, spoken("--temperature", "0.5"), spoken("--kept-voices", "1"))
+    monkeypatch.setenv("STREAM_SERVER_CARRY_OVER", "true")
+    assert spoken() == carried and spoken("--no-carry-over") == plain
 
 
 def test_a_batch_s_items_are_carried_over_as_they_ask_or_all(folder: Path, tmp_path: Path) -> None:
