@@ -14,6 +14,7 @@ const QUIET_END_MS = 4_000; // nothing typed and nothing left to speak: the cont
 const LEAST_HOLD_S = 3; // after a refusal, before typed text is offered again
 const LOAD_MS = 2_000;
 const CLOCK_MS = 250;
+const MUTE_MS = 2_000; // with sound to play and none played, after which it is said
 const UTTERANCES = 20; // kept on the page
 const SAMPLES = [
   ["Tell me a story", "Once, at the edge of a cold grey sea, there stood a lighthouse that nobody had lit for forty years. Every evening a boy from the village climbed its stairs, one hundred and twelve of them, and looked out over the water. He never saw a ship. But one night in November, when the wind had blown the clouds away, he heard somebody singing, far out, in a language that he did not know. So he carried up dry wood, and oil, and his grandmother's matches, and he made a light. It burned until morning. When the sun came up there was a small white boat on the beach, and no footprints led away from it. He went up again the next evening, and the one after that, and the lamp has not gone dark since."],
@@ -257,6 +258,7 @@ function showState() {
   let [state, words] = ["idle", "Quiet"];
   if (busy && speech.error) [state, words] = ["speaking", "Playing the rest"];
   else if (busy && speech.times.firstSample && !speech.isDry) [state, words] = ["speaking", "Speaking"];
+  else if (busy && isMute(speech)) [state, words] = ["mute", "No sound output"];
   else if (busy) [state, words] = ["waiting", speech.text ? "Waiting for words" : "Listening"];
   else if (speech?.times.interrupted) [state, words] = ["interrupted", "Interrupted"];
   if (state === "waiting" && speech.ended) words = "One moment";
@@ -265,6 +267,11 @@ function showState() {
   $("stop").hidden = !busy;
   $("voice-later").hidden = !busy || speech.settings.voice === $("voice").value;
   $("speak").disabled = !$("text").value.trim();
+}
+
+/** A browser without a device to play on says nothing: its audio clock stands still. */
+function isMute({ times }) {
+  return sound.context.state !== "running" && performance.now() - times.firstPacket > MUTE_MS;
 }
 
 function showEnd(speech, caption) {
@@ -366,6 +373,7 @@ function tick() {
 function showClock() {
   const speech = newest();
   if (speech && (!speech.isFinished || $("timeline").dataset.state !== "over")) timeline.show(speech);
+  if (speech && !speech.isFinished) showState();
   if (speech?.isFinished && performance.now() - (speech.times.end ?? 0) > 8_000) scope.stop();
   if (connection.state === "waiting") showConnection();
 }
