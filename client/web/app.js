@@ -394,27 +394,38 @@ function ready() {
   return false;
 }
 
-function showConnection() {
-  const left = Math.max(1, Math.ceil((connection.retryAt - performance.now()) / 1000));
-  const known = connection.hello !== null;
-  const why = connection.error ? inPlainWords(connection.error) : known ? "Connection lost." : refusal();
-  const words = {
-    connecting: known ? "Reconnecting" : "Connecting",
-    open: "Connected",
-    asleep: "Resting, wakes as you type",
-    waiting: `${why} Again in ${left} s`,
-  }[connection.state];
-  if ($("connection-text").textContent !== words) $("connection-text").textContent = words;
-  $("connection").dataset.state = connection.state;
-  $("connection-retry").hidden = connection.state !== "waiting";
-  if (connection.state === "waiting" && !known && answers) $("server").open = true; // the key goes in there
+/** A page is not told why a handshake was refused; whether the server answers, and answers us, it can ask. */
+let answers = null; // "us", "others", "nobody"
+let isKeyAskedFor = false;
+
+function mayWantKey() {
+  return connection.hello === null && connection.error === null && answers === "us";
 }
 
-/** A page is not told why a handshake was refused; whether the server answers at all it can ask. */
-let answers = null;
-function refusal() {
-  if (answers === null) return "Cannot connect.";
-  return answers ? "The server refused the connection. It may want a key: see Server." : "The server does not answer.";
+function whyNot() {
+  if (connection.error) return inPlainWords(connection.error);
+  if (connection.hello !== null) return "Connection lost.";
+  if (mayWantKey()) {
+    return `The server refused the connection. ${connection.key ? "Is the key right?" : "It may want a key."}`;
+  }
+  if (answers === "others") return `The server lets in no page from ${location.host}.`;
+  return answers === "nobody" ? "The server does not answer." : "Cannot connect.";
+}
+
+function showConnection() {
+  const { state, retryAt, isFailing } = connection;
+  const failing = state === "waiting" || (state === "connecting" && isFailing);
+  const words = failing
+    ? whyNot()
+    : { connecting: "Connecting", open: "Connected", asleep: "Resting, wakes as you type" }[state];
+  const left = Math.max(1, Math.ceil((retryAt - performance.now()) / 1000));
+  if ($("connection-text").textContent !== words) $("connection-text").textContent = words;
+  const again = state === "waiting" ? `Again in ${left} s` : "Again now …"; // beside the status, not to be read out
+  $("connection-again").textContent = failing ? again : "";
+  $("connection").dataset.state = state;
+  $("connection-retry").hidden = !failing;
+  $("connection-retry").textContent = mayWantKey() ? "Enter the key" : "Try now";
+  if (failing && mayWantKey() && !isKeyAskedFor) $("server").open = isKeyAskedFor = true;
 }
 
 function greet() {
@@ -433,9 +444,9 @@ async function showLoad() {
   let load = null;
   try {
     load = await (await fetch(ask)).json();
-    answers = true;
+    answers = "us";
   } catch {
-    answers = false; // or another origin that does not let us ask: the load is not shown then
+    answers = (await answersOthers(ask)) ? "others" : "nobody";
   }
   $("load").hidden = load === null;
   if (load === null) return;
@@ -444,6 +455,12 @@ async function showLoad() {
   $("load-room").textContent = speaking < room ? `, room for ${room - speaking} more` : ", no room for more";
   $("load-bar").style.width = `${Math.min(100, (speaking / Math.max(1, room)) * 100)}%`;
   $("load-bar").dataset.full = speaking >= room;
+}
+
+/** Whether there is a server that only does not let a page of this origin read what it answers. */
+async function answersOthers(url) {
+  if (url.origin === location.origin) return false;
+  return fetch(url, { mode: "no-cors" }).then(() => true, () => false);
 }
 
 connection.addEventListener("state", async ({ detail: state }) => {
@@ -516,7 +533,19 @@ $("speed").addEventListener("input", () => {
   newest()?.setSpeed(Number($("speed").value));
 });
 
-$("connection-retry").addEventListener("click", () => connection.connect());
+$("connection-retry").addEventListener("click", () => {
+  if (!mayWantKey()) {
+    connection.connect();
+    return;
+  }
+  $("server").open = true;
+  $("key").focus();
+});
+
+$("server").addEventListener("toggle", () => {
+  const { parentElement: aside } = $("server");
+  if ($("server").open) aside.scrollTop = aside.scrollHeight;
+});
 
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -196,7 +196,11 @@ async def test_a_server_that_wants_a_key_is_given_one(tmp_path: Path) -> None:
             await page.go(f"http://localhost:{port}/")
             await page.until("document.querySelector('#server').open")
             assert "key" in await text_of(page, "#connection-text")
-            await page.click("#key")
+            await page.click("#connection-retry")  # it leads to where the key goes
+            await page.write("wrong")
+            await page.press("Enter")
+            await page.until("document.querySelector('#connection-text').textContent.endsWith('Is the key right?')")
+            await page.evaluate("document.querySelector('#key').select()")
             await page.write("secret")
             await page.press("Enter")
             await page.until("document.querySelector('#connection').dataset.state === 'open'")
