@@ -106,6 +106,7 @@ function follow(speech, caption) {
   on("over", () => showEnd(speech, caption));
   on("finished", () => {
     if (!speech.cut) caption.finish(!speech.error && !speech.times.interrupted);
+    scrollTo(utterances.at(-1).caption);
     showState();
   });
   on("interrupted", (cut) => showCut(speech, caption, cut));
@@ -356,11 +357,17 @@ function span(className, text) {
   return made;
 }
 
+/** To the word that is spoken; where none is, to the end, but not past the place where it was cut. */
 function scrollTo(caption) {
   const log = $("log");
-  const target = caption.current ?? caption.element.lastElementChild;
-  const low = target.getBoundingClientRect().bottom - log.getBoundingClientRect().bottom + 60;
-  if (!caption.current || low > 0) log.scrollTop += caption.current ? low : log.scrollHeight;
+  const { top, bottom } = log.getBoundingClientRect();
+  if (caption.current) {
+    log.scrollTop += Math.max(0, caption.current.getBoundingClientRect().bottom - bottom + 60);
+  } else {
+    const cut = caption.element.querySelector(".cut");
+    const past = cut ? cut.getBoundingClientRect().top - top - 60 : Infinity;
+    log.scrollTop += Math.min(log.scrollHeight, past);
+  }
 }
 
 function tick() {
