@@ -281,9 +281,9 @@ function showEnd(speech, caption) {
 }
 
 function facts({ started, times }, ...more) {
-  const texts = [started.voice, `seed ${started.seed}`];
-  if (times.firstSample) texts.push(`first sound after ${Math.round(times.firstSample - times.firstText)} ms`);
-  return [...more, ...texts.map((text) => span("", text))];
+  const parts = [span("voice", started.voice), span("", `seed ${started.seed}`)];
+  if (times.firstSample) parts.push(span("", `first sound after ${Math.round(times.firstSample - times.firstText)} ms`));
+  return [...more, ...parts];
 }
 
 function showCut(speech, caption, cut) {
