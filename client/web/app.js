@@ -14,6 +14,7 @@ const QUIET_END_MS = 4_000; // nothing typed and nothing left to speak: the cont
 const LEAST_HOLD_S = 3; // after a refusal, before typed text is offered again
 const LOAD_MS = 2_000;
 const CLOCK_MS = 250;
+const MUTE_MS = 2_000; // with sound to play and none played, after which it is said
 const UTTERANCES = 20; // kept on the page
 const SAMPLES = [
   ["Tell me a story", "Once, at the edge of a cold grey sea, there stood a lighthouse that nobody had lit for forty years. Every evening a boy from the village climbed its stairs, one hundred and twelve of them, and looked out over the water. He never saw a ship. But one night in November, when the wind had blown the clouds away, he heard somebody singing, far out, in a language that he did not know. So he carried up dry wood, and oil, and his grandmother's matches, and he made a light. It burned until morning. When the sun came up there was a small white boat on the beach, and no footprints led away from it. He went up again the next evening, and the one after that, and the lamp has not gone dark since."],
@@ -105,6 +106,7 @@ function follow(speech, caption) {
   on("over", () => showEnd(speech, caption));
   on("finished", () => {
     if (!speech.cut) caption.finish(!speech.error && !speech.times.interrupted);
+    scrollTo(utterances.at(-1).caption);
     showState();
   });
   on("interrupted", (cut) => showCut(speech, caption, cut));
@@ -257,6 +259,7 @@ function showState() {
   let [state, words] = ["idle", "Quiet"];
   if (busy && speech.error) [state, words] = ["speaking", "Playing the rest"];
   else if (busy && speech.times.firstSample && !speech.isDry) [state, words] = ["speaking", "Speaking"];
+  else if (busy && isMute(speech)) [state, words] = ["mute", "No sound output"];
   else if (busy) [state, words] = ["waiting", speech.text ? "Waiting for words" : "Listening"];
   else if (speech?.times.interrupted) [state, words] = ["interrupted", "Interrupted"];
   if (state === "waiting" && speech.ended) words = "One moment";
@@ -267,15 +270,20 @@ function showState() {
   $("speak").disabled = !$("text").value.trim();
 }
 
+/** A browser without a device to play on says nothing: its audio clock stands still. */
+function isMute({ times }) {
+  return sound.context.state !== "running" && performance.now() - times.firstPacket > MUTE_MS;
+}
+
 function showEnd(speech, caption) {
   if (speech.cut || speech.error) return;
   caption.note(...facts(speech));
 }
 
 function facts({ started, times }, ...more) {
-  const texts = [started.voice, `seed ${started.seed}`];
-  if (times.firstSample) texts.push(`first sound after ${Math.round(times.firstSample - times.firstText)} ms`);
-  return [...more, ...texts.map((text) => span("", text))];
+  const parts = [span("voice", started.voice), span("", `seed ${started.seed}`)];
+  if (times.firstSample) parts.push(span("", `first sound after ${Math.round(times.firstSample - times.firstText)} ms`));
+  return [...more, ...parts];
 }
 
 function showCut(speech, caption, cut) {
@@ -349,11 +357,17 @@ function span(className, text) {
   return made;
 }
 
+/** To the word that is spoken; where none is, to the end, but not past the place where it was cut. */
 function scrollTo(caption) {
   const log = $("log");
-  const target = caption.current ?? caption.element.lastElementChild;
-  const low = target.getBoundingClientRect().bottom - log.getBoundingClientRect().bottom + 60;
-  if (!caption.current || low > 0) log.scrollTop += caption.current ? low : log.scrollHeight;
+  const { top, bottom } = log.getBoundingClientRect();
+  if (caption.current) {
+    log.scrollTop += Math.max(0, caption.current.getBoundingClientRect().bottom - bottom + 60);
+  } else {
+    const cut = caption.element.querySelector(".cut");
+    const past = cut ? cut.getBoundingClientRect().top - top - 60 : Infinity;
+    log.scrollTop += Math.min(log.scrollHeight, past);
+  }
 }
 
 function tick() {
@@ -366,6 +380,7 @@ function tick() {
 function showClock() {
   const speech = newest();
   if (speech && (!speech.isFinished || $("timeline").dataset.state !== "over")) timeline.show(speech);
+  if (speech && !speech.isFinished) showState();
   if (speech?.isFinished && performance.now() - (speech.times.end ?? 0) > 8_000) scope.stop();
   if (connection.state === "waiting") showConnection();
 }
@@ -386,27 +401,38 @@ function ready() {
   return false;
 }
 
-function showConnection() {
-  const left = Math.max(1, Math.ceil((connection.retryAt - performance.now()) / 1000));
-  const known = connection.hello !== null;
-  const why = connection.error ? inPlainWords(connection.error) : known ? "Connection lost." : refusal();
-  const words = {
-    connecting: known ? "Reconnecting" : "Connecting",
-    open: "Connected",
-    asleep: "Resting, wakes as you type",
-    waiting: `${why} Again in ${left} s`,
-  }[connection.state];
-  if ($("connection-text").textContent !== words) $("connection-text").textContent = words;
-  $("connection").dataset.state = connection.state;
-  $("connection-retry").hidden = connection.state !== "waiting";
-  if (connection.state === "waiting" && !known && answers) $("server").open = true; // the key goes in there
+/** A page is not told why a handshake was refused; whether the server answers, and answers us, it can ask. */
+let answers = null; // "us", "others", "nobody"
+let isKeyAskedFor = false;
+
+function mayWantKey() {
+  return connection.hello === null && connection.error === null && answers === "us";
 }
 
-/** A page is not told why a handshake was refused; whether the server answers at all it can ask. */
-let answers = null;
-function refusal() {
-  if (answers === null) return "Cannot connect.";
-  return answers ? "The server refused the connection. It may want a key: see Server." : "The server does not answer.";
+function whyNot() {
+  if (connection.error) return inPlainWords(connection.error);
+  if (connection.hello !== null) return "Connection lost.";
+  if (mayWantKey()) {
+    return `The server refused the connection. ${connection.key ? "Is the key right?" : "It may want a key."}`;
+  }
+  if (answers === "others") return `The server lets in no page from ${location.host}.`;
+  return answers === "nobody" ? "The server does not answer." : "Cannot connect.";
+}
+
+function showConnection() {
+  const { state, retryAt, isFailing } = connection;
+  const failing = state === "waiting" || (state === "connecting" && isFailing);
+  const words = failing
+    ? whyNot()
+    : { connecting: "Connecting", open: "Connected", asleep: "Resting, wakes as you type" }[state];
+  const left = Math.max(1, Math.ceil((retryAt - performance.now()) / 1000));
+  if ($("connection-text").textContent !== words) $("connection-text").textContent = words;
+  const again = state === "waiting" ? `Again in ${left} s` : "Again now …"; // beside the status, not to be read out
+  $("connection-again").textContent = failing ? again : "";
+  $("connection").dataset.state = state;
+  $("connection-retry").hidden = !failing;
+  $("connection-retry").textContent = mayWantKey() ? "Enter the key" : "Try now";
+  if (failing && mayWantKey() && !isKeyAskedFor) $("server").open = isKeyAskedFor = true;
 }
 
 function greet() {
@@ -425,9 +451,9 @@ async function showLoad() {
   let load = null;
   try {
     load = await (await fetch(ask)).json();
-    answers = true;
+    answers = "us";
   } catch {
-    answers = false; // or another origin that does not let us ask: the load is not shown then
+    answers = (await answersOthers(ask)) ? "others" : "nobody";
   }
   $("load").hidden = load === null;
   if (load === null) return;
@@ -436,6 +462,12 @@ async function showLoad() {
   $("load-room").textContent = speaking < room ? `, room for ${room - speaking} more` : ", no room for more";
   $("load-bar").style.width = `${Math.min(100, (speaking / Math.max(1, room)) * 100)}%`;
   $("load-bar").dataset.full = speaking >= room;
+}
+
+/** Whether there is a server that only does not let a page of this origin read what it answers. */
+async function answersOthers(url) {
+  if (url.origin === location.origin) return false;
+  return fetch(url, { mode: "no-cors" }).then(() => true, () => false);
 }
 
 connection.addEventListener("state", async ({ detail: state }) => {
@@ -508,7 +540,19 @@ $("speed").addEventListener("input", () => {
   newest()?.setSpeed(Number($("speed").value));
 });
 
-$("connection-retry").addEventListener("click", () => connection.connect());
+$("connection-retry").addEventListener("click", () => {
+  if (!mayWantKey()) {
+    connection.connect();
+    return;
+  }
+  $("server").open = true;
+  $("key").focus();
+});
+
+$("server").addEventListener("toggle", () => {
+  const { parentElement: aside } = $("server");
+  if ($("server").open) aside.scrollTop = aside.scrollHeight;
+});
 
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -52,6 +52,7 @@ export class Caption {
   /** No more of it sounds; `whole` where it was spoken to its end. */
   finish(whole) {
     this.current?.classList.remove("is-now");
+    this._words = [];
     this.element.classList.remove("is-live");
     this.element.classList.toggle("is-finished", whole);
   }

@@ -26,12 +26,22 @@ export class Connection extends EventTarget {
     addEventListener("online", () => this.state === "waiting" && this.connect());
   }
 
+  /** Whether it was tried in vain since somebody wanted it. */
+  get isFailing() {
+    return this._tries > 0;
+  }
+
   get isOpen() {
     return this.state === "open";
   }
 
   /** Now, whatever was planned; drops the connection that there is. */
   connect() {
+    this._tries = 0;
+    this._try();
+  }
+
+  _try() {
     clearTimeout(this._timer);
     this._drop();
     this._become("connecting");
@@ -41,6 +51,7 @@ export class Connection extends EventTarget {
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this._receive(data);
     socket.onclose = ({ code }) => this._closed(code);
+    socket.onerror = () => this._closed(1006); // Chromium closes nothing that a policy forbade to open
     this._socket = socket;
   }
 
@@ -81,13 +92,13 @@ export class Connection extends EventTarget {
     const wait = Math.max(told, backoff * (0.75 + Math.random() / 2)); // not all at once after a restart
     this._tries += 1;
     this.retryAt = performance.now() + wait;
-    this._timer = setTimeout(() => this.connect(), wait);
+    this._timer = setTimeout(() => this._try(), wait);
     this._become("waiting");
   }
 
   _drop() {
     if (this._socket === null) return;
-    this._socket.onclose = this._socket.onmessage = null;
+    this._socket.onclose = this._socket.onerror = this._socket.onmessage = null;
     this._socket.close();
     this._socket = null;
   }

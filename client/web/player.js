@@ -9,6 +9,10 @@ const LEAD_S = 0.04; // how far ahead the scheduling way begins; everything behi
 const TICK_MS = 20;
 const FADE_S = 0.005;
 
+// Firefox asks PulseAudio for it under the lock that its audio callback waits for: now and then both wait for ever, and
+// the page with them.  There what is heard is told too early, by what the sound card holds.
+const MAY_ASK_LATENCY = !/Linux.*Firefox/.test(navigator.userAgent);
+
 /** The page's one AudioContext; `resume` it from a person's gesture. */
 export function makeContext() {
   return new AudioContext({ latencyHint: "interactive", sampleRate: RATE });
@@ -38,7 +42,7 @@ class Player extends EventTarget {
 
   /** Samples that have left the loudspeaker, at 48 kHz. */
   get heard() {
-    const latency = this.context.outputLatency || this.context.baseLatency || 0;
+    const latency = (MAY_ASK_LATENCY && this.context.outputLatency) || this.context.baseLatency || 0;
     return Math.max(0, Math.round(this._played - (this.active ? latency * RATE : 0)));
   }
 

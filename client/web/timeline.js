@@ -1,8 +1,8 @@
 // One request on one axis of time, and where the time to its first sound went.  Knows a Speech's times.
 
 const LANES = ["text", "sound", "heard"];
-const STAGES = ["text_wait", "queue", "prefill", "first_token", "vocoder", "encode", "send"];
-const STAGE_NAMES = {
+const STAGES = ["text_wait", "queue", "prefill", "first_token", "vocoder", "encode", "send"]; // the server's own
+const PARTS = {
   text_wait: "Waiting for words",
   queue: "Queue",
   prefill: "Prefill",
@@ -10,6 +10,8 @@ const STAGE_NAMES = {
   vocoder: "Vocoder",
   encode: "Opus",
   send: "Send",
+  network: "Network",
+  cushion: "Decode and cushion",
 };
 
 export class Timeline {
@@ -17,13 +19,14 @@ export class Timeline {
   constructor(root) {
     this._root = root;
     this._find = (name, value) => root.querySelector(`[data-${name}="${value}"]`);
+    this._split({});
   }
 
   show(speech) {
     this._root.dataset.state = speech.isFinished ? "over" : "running";
     this._figures(speech);
     this._lanes(speech);
-    this._split(speech);
+    this._split(partsOf(speech));
   }
 
   _figures(speech) {
@@ -82,42 +85,38 @@ export class Timeline {
     }
   }
 
-  /** The server's own stages, then the way to this page, then decoding and the cushion. */
-  _split(speech) {
-    const { times, done } = speech;
-    if (times.firstSample === undefined || !done) return;
-    const timing = done.timing;
-    const toPacket = times.firstPacket - times.firstText;
-    const parts = STAGES.map((stage) => [stage, STAGE_NAMES[stage], timing[stage] * 1000]);
-    parts.push(["network", "Network", Math.max(0, toPacket - timing.ttfa * 1000)]);
-    parts.push(["cushion", "Decode and cushion", Math.max(0, times.firstSample - times.firstPacket)]);
-    const total = parts.reduce((sum, [, , length]) => sum + length, 0);
-    const bar = this._find("split", "bar");
-    const list = this._find("split", "list");
-    bar.replaceChildren(
-      ...parts.map(([stage, , length]) => {
-        const piece = document.createElement("i");
-        piece.dataset.stage = stage;
-        piece.style.width = `${(length / total) * 100}%`;
-        return piece;
-      }),
-    );
-    list.replaceChildren(
-      ...parts.map(([stage, name, length]) => {
-        const item = document.createElement("li");
-        item.dataset.stage = stage;
-        const value = document.createElement("b");
-        value.textContent = ms(length);
-        item.append(name, value);
-        return item;
-      }),
-    );
-    this._root.classList.add("has-split");
+  /** `lengths` in milliseconds by part; none where they are not known. */
+  _split(lengths) {
+    const bars = Object.entries(lengths).map(([part, length]) => {
+      const piece = document.createElement("i");
+      piece.dataset.stage = part;
+      piece.style.flexGrow = length;
+      return piece;
+    });
+    const items = Object.entries(PARTS).map(([part, name]) => {
+      const item = document.createElement("li");
+      item.dataset.stage = part;
+      const value = document.createElement("b");
+      value.textContent = ms(lengths[part] ?? null);
+      item.append(name, value);
+      return item;
+    });
+    this._find("split", "bar").replaceChildren(...bars);
+    this._find("split", "list").replaceChildren(...items);
   }
 
   _say(name, value) {
     this._find("figure", name).textContent = value;
   }
+}
+
+/** The server's own stages, then the way to this page, then decoding and the cushion: once the server has told. */
+function partsOf({ times, done }) {
+  if (times.firstSample === undefined || !done) return {};
+  const parts = Object.fromEntries(STAGES.map((stage) => [stage, done.timing[stage] * 1000]));
+  parts.network = Math.max(0, times.firstPacket - times.firstText - done.timing.ttfa * 1000);
+  parts.cushion = Math.max(0, times.firstSample - times.firstPacket);
+  return parts;
 }
 
 function ms(milliseconds) {

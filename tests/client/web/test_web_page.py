@@ -23,6 +23,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio]
 ROOT = Path(__file__).parent.parent.parent.parent
 ORIGINS = [("localhost", "WebCodecs, AudioWorklet"), ("stream.test", "wasm, AudioBufferSource")]
 FIGURES = "import('/web/app.js').then((app) => app.figures())"
+IN_SIGHT = """(part, whole) => {
+    const [inner, outer] = [part, whole].map((found) => document.querySelector(found).getBoundingClientRect());
+    return inner.top >= outer.top && inner.bottom <= outer.bottom;
+}"""
 LONG_S = 30
 TEXT = "The first word of this is soon heard, but the last one is a long way off, and nobody shall ever hear it."
 
@@ -151,6 +155,17 @@ async def test_going_back_over_what_was_said_goes_on_from_there(port: int, tmp_p
         await page.until(f"{FIGURES}.then((now) => now.text === 'rightly. ' && now.state === 'speaking')")
 
 
+async def test_where_a_long_text_was_cut_is_in_sight(port: int, tmp_path: Path) -> None:
+    async with visiting(tmp_path, f"http://localhost:{port}/") as page:
+        await page.click("#text")
+        await page.call("Input.insertText", text="It goes on and on for longer than anybody cares to hear. " * 40)
+        await page.press("Enter")
+        await speaking(page)
+        await page.press("Escape")
+        await page.until("document.querySelector('.cut') !== null")
+        await page.until(f"({IN_SIGHT})('.cut', '#log')")
+
+
 async def test_a_key_goes_to_the_server_and_out_of_sight(port: int, tmp_path: Path) -> None:
     origin = f"http://localhost:{port}/"
     async with visiting(tmp_path, origin) as page:
@@ -196,7 +211,11 @@ async def test_a_server_that_wants_a_key_is_given_one(tmp_path: Path) -> None:
             await page.go(f"http://localhost:{port}/")
             await page.until("document.querySelector('#server').open")
             assert "key" in await text_of(page, "#connection-text")
-            await page.click("#key")
+            await page.click("#connection-retry")  # it leads to where the key goes
+            await page.write("wrong")
+            await page.press("Enter")
+            await page.until("document.querySelector('#connection-text').textContent.endsWith('Is the key right?')")
+            await page.evaluate("document.querySelector('#key').select()")
             await page.write("secret")
             await page.press("Enter")
             await page.until("document.querySelector('#connection').dataset.state === 'open'")
