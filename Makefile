@@ -24,7 +24,7 @@ test: .venv/.complete
 test-long: .venv/.complete  # minutes: ten thousand interleavings, and the like
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m long
 
-test-browser: .venv/.complete  # needs a Chromium: apt-get install chromium
+test-browser: .venv/.complete  # needs a Chromium: apt-get install chromium (and hears firefox-esr with pulseaudio)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/client/web
 
 .venv-clients/.complete: tests/clients/requirements.txt

@@ -15,6 +15,7 @@ from subprocess import DEVNULL, Popen
 from typing import Any
 from urllib.request import urlopen
 
+import firefox
 import pytest
 from chromium import Page, browsing
 
@@ -28,6 +29,9 @@ IN_SIGHT = """(part, whole) => {
     return inner.top >= outer.top && inner.bottom <= outer.bottom;
 }"""
 LONG_S = 30
+HEARD_S = 4
+needs_firefox = pytest.mark.skipif(not firefox.EXECUTABLE, reason="no Firefox: apt-get install firefox-esr")
+needs_sound_card = pytest.mark.skipif(not firefox.SOUND_CARD, reason="no PulseAudio: apt-get install pulseaudio")
 TEXT = "The first word of this is soon heard, but the last one is a long way off, and nobody shall ever hear it."
 
 
@@ -219,3 +223,26 @@ async def test_a_server_that_wants_a_key_is_given_one(tmp_path: Path) -> None:
             await page.write("secret")
             await page.press("Enter")
             await page.until("document.querySelector('#connection').dataset.state === 'open'")
+
+
+@needs_firefox
+@needs_sound_card
+@pytest.mark.parametrize(("host", "way"), ORIGINS)
+async def test_firefox_is_heard_on_the_sound_card(host: str, way: str, port: int, tmp_path: Path) -> None:
+    async with firefox.sound_card(tmp_path) as card, firefox.browsing(tmp_path / "profile", **card.environment) as page:
+        await page.go(f"http://{host}:{port}/")
+        await page.until("document.querySelector('#connection').dataset.state === 'open'")
+        await page.click(".chip")
+        await page.until(f"{FIGURES}.then((now) => now.heard >= {HEARD_S * 24_000})", 60)
+        assert (await figures(page))["path"] == way
+        assert card.loud_seconds() > HEARD_S / 2
+
+
+@needs_firefox
+async def test_a_browser_without_a_sound_card_says_so(port: int, tmp_path: Path) -> None:
+    nowhere = {"XDG_RUNTIME_DIR": str(tmp_path), "PULSE_SERVER": f"unix:{tmp_path}/none"}
+    async with firefox.browsing(tmp_path / "profile", **nowhere) as page:
+        await page.go(f"http://localhost:{port}/")
+        await page.until("document.querySelector('#connection').dataset.state === 'open'")
+        await page.click(".chip")
+        await page.until("document.querySelector('#state').textContent === 'No sound output'")
