@@ -1,9 +1,10 @@
 """Read back: what a listener makes of a sound who knows which words there are, and which often follow which.
 
 pocketsphinx, as in training, but with a bigram of all the sentences that may be said in place of its own language
-model of everything: a telephone's band alone costs that one four words in ten, more than any format can.  Half of each
-count goes to words that never followed, so that a damaged sound is not guessed from the sentence before.  The room is
-the one in which plain samples at 8 kHz are read best.  Knows no format and no server; two bands have the same ear.
+model of everything: a telephone's band alone costs that one four words in ten, more than any format can.  Half a count
+of every pair goes to words that never followed, so that a damaged sound is not guessed from the sentence.  The room is
+that of four tried in which plain samples at 8 kHz were read best.  Knows no format and no server: whatever comes is
+heard in the same way.
 """
 
 import itertools
