@@ -4,9 +4,10 @@
 
 Every format of the native protocol, at the rates that clients ask for, from a real server: the same sentences, voice
 and seeds.  `length_error` is the decoded length beside the samples that were made, in codec frames at most one (raw
-ones: none).  `wer` is what the recogniser makes of it.  Some codecs cost a recogniser a word here or there, and 8 kHz
-costs it several: the bounds are on what a format loses beside WAV, and one of 8 kHz beside plain 16-bit samples of that
-rate; and G.711 beside what FFmpeg's own encoder makes of these samples.  Needs the extra `[train]` (pocketsphinx).
+ones: none).  `wer` is what a listener who knows the words makes of it (`readback.py`).  The bounds are on what a
+format loses beside WAV, one of 8 kHz beside plain 16-bit samples of that rate, and G.711 beside what FFmpeg's own
+encoder makes of these samples, each with its 95 % interval; and on what the listener must not miss, sound that is truly
+damaged.  Needs the extra `[train]` (pocketsphinx).
 
 How soon: over OpenAI's door and ElevenLabs', on the wall, from the text to the moment when what had come could be
 decoded to the first sample behind the lead-in, less the same for plain samples: sentence by sentence, the median.
@@ -17,17 +18,22 @@ import asyncio
 import base64
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
 from itertools import accumulate
+from multiprocessing import get_context
 from statistics import median
 from typing import Any, NamedTuple
 
 import av
 import av.error
 import numpy as np
+import soxr
+from readback import KNOWN, misread
 from report import conclude, table
 from server import server
 from texts import SENTENCES
@@ -35,14 +41,18 @@ from websockets import Subprotocol
 from websockets.asyncio.client import connect
 from websockets.sync.client import connect as connect_plainly
 
-from stream_server.training.recognise import recognise
-from stream_server.training.word_errors import word_errors
+from stream_server.training.word_errors import interval
+from stream_server.training.word_errors import rate as word_error_rate
 
 RATE = 24_000
 NARROW = 8_000
 AAC_LEAD = 1_024  # samples that ADTS cannot tell a decoder to drop
 VOICE = "slt"
+PLAIN = f"pcm_s16le {NARROW}"
 LAWS = ("mulaw", "alaw")
+DAMAGED = ("µ-law read as A-law", "bytes swapped", "every fourth 20 ms lost", "nothing above 1.5 kHz")
+LOST_FRAME = 160  # samples at 8 kHz
+READERS = 2  # processes
 LISTENED_S = 0.5  # from the first bytes
 # Format, rate, how to decode it where it says nothing of itself, and its frame in samples.
 FORMATS: tuple[tuple[str, int | None, str | None, int], ...] = (
@@ -71,6 +81,7 @@ class Reading(NamedTuple):
     lead: int = 0
 
 
+Sound = tuple[np.ndarray, int]  # float32 [n], its rate
 Arrivals = list[tuple[float, bytes]]  # seconds since the text was sent
 Door = Callable[[int, str, int, str], Arrivals]  # port, text, seed, format
 FLOORS = {
@@ -78,54 +89,105 @@ FLOORS = {
     "wer_over_wav": 0.03,
     "narrow_wer_over_pcm": 0.03,
     "g711_wer_over_ffmpeg": 0.03,
+    "least_damage_over_pcm": 0.2,
     "first_sound_over_pcm_ms": 60.0,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sentences", type=int, default=len(SENTENCES), help="fewer are quicker")
+    parser.add_argument(
+        "--sentences", type=int, default=len(SENTENCES), help=f"fewer are quicker, {len(KNOWN)} at most"
+    )
     parser.add_argument("--quick", action="store_true", help="one sentence, nothing kept")
     options = parser.parse_args()
-    sentences = SENTENCES[: 1 if options.quick else options.sentences]
-    found: dict[str, dict[str, float]] = {}
-    ffmpeg: dict[str, float] = {}  # WER
-    with server() as served:
-        for format, rate, raw, frame in FORMATS:
-            errors = words = 0
-            theirs = dict.fromkeys(LAWS, 0) if (format, rate) == ("pcm_s16le", NARROW) else {}
-            lengths: list[float] = []
-            for seed, text in enumerate(sentences):
-                data, samples = asyncio.run(spoken(served.port, text, seed, format, rate))
-                pcm, decoded_rate = decoded(data, raw, rate or RATE)
-                expected = samples * decoded_rate / RATE
-                lengths.append(abs(len(pcm) - expected) / max(1, frame))
-                wrong, said = word_errors(text, recognise(pcm, decoded_rate))
-                errors, words = errors + wrong, words + said
-                for law in theirs:
-                    theirs[law] += word_errors(text, recognise(*decoded(by_ffmpeg(data, law), law, NARROW)))[0]
-            name = format if rate is None else f"{format} {rate}"
-            found[name] = {"wer": errors / words, "length_error_frames": max(lengths)}
-            ffmpeg |= {law: wrong / words for law, wrong in theirs.items()}
+    sentences = KNOWN[: 1 if options.quick else options.sentences]
+    os.environ["STREAM_SERVER_LIMITS__STREAMS"] = str(len(FORMATS))  # all at once, whatever comes of it
+    lengths: dict[str, float] = {}  # the largest error, in frames
+    asked: dict[str, list[Future[tuple[int, int]]]] = {}
+    with ProcessPoolExecutor(READERS, get_context("spawn")) as readers, server() as served:
         soon = {name: over_pcm(served.port, *door, sentences[:10]) for name, door in DOORS.items()}
-    rows = [[name, *row.values()] for name, row in found.items()]
-    table("decoded and read", ["", "WER", "longest error, frames"], rows)
+        for seed, text in enumerate(sentences):
+            read: dict[tuple[bytes, int], Future[tuple[int, int]]] = {}  # what is the same to the bit is read once
+            for name, (pcm, rate) in sounds(asyncio.run(in_every_format(served.port, text, seed)), lengths).items():
+                key = pcm.tobytes(), rate
+                read[key] = read.get(key) or readers.submit(misread, text, pcm, rate)
+                asked.setdefault(name, []).append(read[key])
+        found = {name: Heard(*zip(*(future.result() for future in futures))) for name, futures in asked.items()}
+    rows = [[name, heard.wer, *heard.over(found[plain(name)]), lengths.get(name, "")] for name, heard in found.items()]
+    table("decoded and read", ["", "WER", "over plain", "from", "to", "longest error, frames"], rows)
     rows = [[door, name, *row.values()] for door, ways in soon.items() for name, row in ways.items()]
     table("first sound, ms", ["", "format", "after the text", "after plain samples", "at worst"], rows)
+    heard_more = {
+        "wer_over_wav": max(found[name].over(found["wav"]) for name in lengths if plain(name) == "wav"),
+        "narrow_wer_over_pcm": max(found[name].over(found[PLAIN]) for name in lengths if plain(name) == PLAIN),
+        "g711_wer_over_ffmpeg": max(found[f"{law} {NARROW}"].over(found[theirs(law)]) for law in LAWS),
+        "least_damage_over_pcm": min(found[name].over(found[PLAIN]) for name in DAMAGED),
+    }
     figures: dict[str, Any] = {
         "sentences": len(sentences),
-        "formats": found,
-        "wer_over_wav": over(found, "wav", [name for name in found if not name.endswith(f" {NARROW}")]),
-        "narrow_wer_over_pcm": over(
-            found, f"pcm_s16le {NARROW}", [name for name in found if name.endswith(f" {NARROW}")]
-        ),
-        "largest_length_error_frames": max(row["length_error_frames"] for row in found.values()),
-        "ffmpeg_wer": ffmpeg,
-        "g711_wer_over_ffmpeg": max(found[f"{law} {NARROW}"]["wer"] - ffmpeg[law] for law in LAWS),
+        "wer": {name: heard.wer for name, heard in found.items()},
+        "length_error_frames": lengths,
+        **{name: more for name, (more, _, _) in heard_more.items()},
+        "intervals": {name: [low, high] for name, (_, low, high) in heard_more.items()},
+        "largest_length_error_frames": max(lengths.values()),
         "first_sound": soon,
         "first_sound_over_pcm_ms": max(row["over_pcm_ms"] for ways in soon.values() for row in ways.values()),
     }
     conclude("formats", figures, FLOORS, keep=not options.quick)
+
+
+class Heard(NamedTuple):
+    """Sentence by sentence."""
+
+    errors: tuple[int, ...]
+    words: tuple[int, ...]
+
+    @property
+    def wer(self) -> float:
+        return word_error_rate(list(self.errors), list(self.words))
+
+    def over(self, other: "Heard") -> tuple[float, float, float]:
+        """How much larger the rate is, and the 95 % interval of that: sentences are redrawn, with both their errors."""
+        more = [mine - its for mine, its in zip(self.errors, other.errors)]
+        return word_error_rate(more, list(self.words)), *interval(more, list(self.words))
+
+
+def plain(name: str) -> str:
+    """What it is compared with: the same speech in the same band, as samples."""
+    return PLAIN if name.endswith(f" {NARROW}") or name in DAMAGED or name in map(theirs, LAWS) else "wav"
+
+
+def theirs(law: str) -> str:
+    return f"FFmpeg's {law}"
+
+
+def sounds(encoded: list[tuple[bytes, int]], lengths: dict[str, float]) -> dict[str, Sound]:
+    """Decoded, each by its name: all formats, FFmpeg's G.711 of the samples that ours was made of, and damaged ones."""
+    found: dict[str, Sound] = {}
+    bytes_of: dict[str, bytes] = {}
+    for (format, rate, raw, frame), (data, samples) in zip(FORMATS, encoded):
+        name = format if rate is None else f"{format} {rate}"
+        pcm, decoded_rate = found[name] = decoded(data, raw, rate or RATE)
+        error = abs(len(pcm) - samples * decoded_rate / RATE) / max(1, frame)
+        lengths[name], bytes_of[name] = max(error, lengths.get(name, 0.0)), data
+    samples_8k = bytes_of[PLAIN]
+    found |= {theirs(law): decoded(by_ffmpeg(samples_8k, law), law, NARROW) for law in LAWS}
+    return found | damaged(samples_8k, bytes_of[f"mulaw {NARROW}"])
+
+
+def damaged(samples: bytes, mulaw: bytes) -> dict[str, Sound]:
+    """What must be heard: a reader that hears what it expects would find every format as good as another."""
+    pcm, _ = decoded(samples, "s16le", NARROW)
+    lost = pcm[: len(pcm) // LOST_FRAME * LOST_FRAME].reshape(-1, LOST_FRAME).copy()
+    lost[3::4] = 0
+    sounds = (
+        decoded(mulaw, "alaw", NARROW),
+        decoded(samples, "s16be", NARROW),
+        (lost.reshape(-1), NARROW),
+        (np.asarray(soxr.resample(pcm, NARROW, 3_000)), 3_000),
+    )
+    return dict(zip(DAMAGED, sounds))
 
 
 def by_ffmpeg(data: bytes, law: str) -> bytes:
@@ -138,9 +200,9 @@ def by_ffmpeg(data: bytes, law: str) -> bytes:
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
 
 
-def over(found: dict[str, dict[str, float]], plain: str, names: list[str]) -> float:
-    """What the worst of them costs beside the plain one."""
-    return max(found[name]["wer"] for name in names) - found[plain]["wer"]
+async def in_every_format(port: int, text: str, seed: int) -> list[tuple[bytes, int]]:
+    """At once: nobody's speech depends on the company it is made in."""
+    return await asyncio.gather(*(spoken(port, text, seed, format, rate) for format, rate, _, _ in FORMATS))
 
 
 async def spoken(port: int, text: str, seed: int, format: str, rate: int | None) -> tuple[bytes, int]:
@@ -161,8 +223,7 @@ async def spoken(port: int, text: str, seed: int, format: str, rate: int | None)
                 raise SystemExit(event["message"])
 
 
-def decoded(data: bytes, raw: str | None, rate: int) -> tuple[np.ndarray, int]:
-    """→ float32 [n], its rate."""
+def decoded(data: bytes, raw: str | None, rate: int) -> Sound:
     options = {"sample_rate": str(rate)} if raw else {}
     with av.open(io.BytesIO(data), format=raw, options=options) as container:
         resampler = av.AudioResampler("flt", "mono")
