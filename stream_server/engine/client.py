@@ -15,6 +15,7 @@ from itertools import count
 from typing import Protocol
 
 from stream_server.engine.admission import Admission
+from stream_server.engine.lateness import Lateness
 from stream_server.engine.messages import (
     AbortSequence,
     AddSequence,
@@ -112,6 +113,7 @@ class Engine:
         self._stall_s, self._idle_unload_s = stall_s, idle_unload_s
         self._load_s, self._load_queue = load_s, load_queue
         self.admission = Admission(streams)
+        self.lateness = Lateness()
         self._listeners: dict[int, Listener] = {}
         self._guests: dict[str, StoredVoice] = {}  # voices that no new engine would find by itself
         self._changes: dict[int, tuple[Command, asyncio.Future[None]]] = {}  # of voices, not yet answered
@@ -166,7 +168,14 @@ class Engine:
     @property
     def room(self) -> int:
         """Contexts that may speak at once, as things stand."""
-        return self.admission.room(self.load.capacity)
+        return self.admission.room(self._capacity)
+
+    @property
+    def _capacity(self) -> int:
+        """No more than are inside while the front is late."""
+        if self.lateness.is_late:
+            return min(self.load.capacity, max(1, self.admission.inside))
+        return self.load.capacity
 
     def enter(self) -> None:
         """A context is about to speak.  Raises `Overloaded` or `EngineDead`; what entered must `leave`.
@@ -182,7 +191,7 @@ class Engine:
                 limit=self._load_queue,
                 retry_after=self.load_took_s,
             )
-        self.admission.enter(self.load.capacity)
+        self.admission.enter(self._capacity)
         self._want()
 
     def leave(self, stay_s: float) -> None:
@@ -412,6 +421,8 @@ class Engine:
 
     def _deliver(self, tick: Tick) -> None:
         self._heard_at = time.monotonic()
+        if tick.made_at is not None:
+            self.lateness.note(tick.made_at)
         self.load = tick.load or self.load
         self._spec = tick.spec or self._spec
         for changed in tick.voices:

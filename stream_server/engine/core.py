@@ -75,6 +75,8 @@ class EngineCore:
     def load(self) -> EngineLoad:
         slots = self.scheduler.num_slots
         capacity = slots if self.costs is None else min(slots, self.costs.capacity(self.token_s))
+        if self.costs is not None and self.scheduler.is_pressed(self.clock(), capacity):
+            capacity = min(capacity, len(self.scheduler.running))
         return self.scheduler.load(self.steps, capacity, self.longest_s)
 
     def run(self, emit: Callable[[Ready | Tick], None]) -> None:
@@ -147,7 +149,8 @@ class EngineCore:
         ]
         finished, self.finished, self.pinged = self.finished, [], False
         changed, self.changed = self.changed, []
-        return Tick(tuple(frames), tuple(finished), self.load, tuple(changed), self.spec if changed else None)
+        spec = self.spec if changed else None
+        return Tick(tuple(frames), tuple(finished), self.load, tuple(changed), spec, made_at=self.clock())
 
     def note_tokens(self, sequences: list[Sequence], results: dict[int, TokenResult], **times: float) -> None:
         for sequence in sequences:

@@ -181,6 +181,7 @@ class Tick:
     load: "EngineLoad | None" = None
     voices: tuple[VoiceChanged, ...] = ()
     spec: ModelSpec | None = None  # the new one, where something in it changed
+    made_at: float | None = None  # monotonic seconds, the same in every process of a machine
 
 
 @dataclass(frozen=True)

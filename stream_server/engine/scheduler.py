@@ -29,6 +29,7 @@ FORGET = 0.95  # of the slowest recent step, each step: after a second of steps 
 MAX_ROWS = 64  # sequences that decode in one step
 BRISK_ROWS = 8  # ... at least, while somebody's lead is shorter than HURRY_S: beyond it those short of COMFORT_S
 HURRY_S, COMFORT_S = 0.25, 0.6
+PRESSED, FEW = 0.25, 4  # share of the room, and at least so many: where more are in a hurry, nobody else is let in
 MAX_VOCODED = 64  # tokens the vocoder is given in one step, but for those who cannot wait
 BRISK_VOCODED = 16  # ... while somebody waits for a first sound
 RIDES = 2  # tokens with which a sequence rides along
@@ -211,6 +212,14 @@ class Scheduler:
             del self.running[sequence.id]
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
+
+    def is_pressed(self, now: float, capacity: int) -> bool:
+        """Whether so many who hear sound already are short of it that this machine serves fewer than was reckoned.
+
+        Newcomers are short for a moment; with time to spare the scheduler sees to them first.
+        """
+        heard = (s for s in self.running.values() if s.chunks and s.status is Status.RUNNING)
+        return sum(s.lead(now) < HURRY_S for s in heard) > max(FEW, PRESSED * capacity)
 
     def load(self, steps: int, capacity: int, longest_s: float) -> EngineLoad:
         return EngineLoad(self.num_slots, len(self.running), len(self.waiting), steps, capacity, longest_s)

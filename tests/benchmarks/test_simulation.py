@@ -31,3 +31,9 @@ def test_a_machine_that_slows_down_under_us_is_noticed(costs: Costs) -> None:
     blind = simulate(poisson(load, 40.0), costs, cap=room, slow_from=15.0)
     assert watched["underrun_share"] < blind["underrun_share"] / 3
     assert watched["ttfa_p95_ms"] < blind["ttfa_p95_ms"] / 2
+
+
+def test_where_the_reckoning_was_far_too_good_the_leads_of_those_inside_say_so(costs: Costs) -> None:
+    found = simulate(poisson(3 * costs.capacity(TOKEN_S), 30.0), costs, slowness=2.0)
+    assert found["underrun_share"] == 0
+    assert found["ttfa_p95_ms"] < 200
