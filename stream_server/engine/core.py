@@ -73,10 +73,10 @@ class EngineCore:
 
     @property
     def load(self) -> EngineLoad:
-        slots = self.scheduler.num_slots
-        capacity = slots if self.costs is None else min(slots, self.costs.capacity(self.token_s))
+        slots, running = self.scheduler.num_slots, len(self.scheduler.running)
+        capacity = slots if self.costs is None else min(slots, self.costs.capacity(self.token_s, running))
         if self.costs is not None and self.scheduler.is_pressed(self.clock(), capacity):
-            capacity = min(capacity, len(self.scheduler.running))
+            capacity = min(capacity, running)
         return self.scheduler.load(self.steps, capacity, self.longest_s)
 
     def run(self, emit: Callable[[Ready | Tick], None]) -> None:

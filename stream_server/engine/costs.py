@@ -13,6 +13,7 @@ import numpy as np
 BUSY = 0.75  # share of the engine's time that streams may claim: beyond it leads melt faster than bursts refill them
 CHUNK = 4  # tokens: what a vocoder's call is taken to hold for each stream
 LOADED = 1.2  # what a step takes beside a busy front, over calibration beside an idle one: measured 1.1 to 1.3
+SEEN = 1.15  # ... over what it takes beside half a house: in a full one it will be more
 WATCHED_S = 2.0  # seconds of steps over which the slowdown is averaged
 
 
@@ -39,10 +40,18 @@ class Costs:
             weight = min(1.0, seconds / WATCHED_S)
             self.slowdown += weight * (seconds / predicted - self.slowdown)
 
-    def capacity(self, token_s: float) -> int:
-        """Streams that can be served at speed 1: in the time of one token all of them decode one and sound one."""
+    def capacity(self, token_s: float, running: int = 0) -> int:
+        """Streams that can be served at speed 1: in the time of one token all of them decode one and sound one.
+
+        What steps will take beside a busy front is guessed, until half as many are `running`: then it is seen, and a
+        calibration that was disturbed is mended.
+        """
+        guessed = self.streams(token_s, max(LOADED, self.slowdown))
+        return guessed if running < guessed / 2 else max(guessed, self.streams(token_s, SEEN * self.slowdown))
+
+    def streams(self, token_s: float, slowdown: float) -> int:
         a, b, c, d = self.line
-        room = BUSY * token_s / max(LOADED, self.slowdown) - a - c / CHUNK
+        room = BUSY * token_s / slowdown - a - c / CHUNK
         return max(1, int(room / max(b + d, 1e-9)))
 
 

@@ -49,6 +49,15 @@ def test_a_slower_machine_serves_fewer_and_a_recovered_one_as_many_as_before() -
     assert costs.capacity(0.04) == pytest.approx(before, abs=1)
 
 
+def test_a_calibration_that_was_disturbed_is_mended_once_many_are_served() -> None:
+    costs = Costs.fit([(rows, tokens, 1.5 * seconds) for rows, tokens, seconds in measured(noise=0.0)])
+    guessed = costs.capacity(0.04)
+    for _ in range(2000):
+        costs.note(16, 16, step(16, 16))
+    assert costs.capacity(0.04, running=guessed // 4) == guessed  # beside few, steps say nothing of a full house
+    assert costs.capacity(0.04, running=guessed * 3 // 4) > 1.4 * guessed
+
+
 def test_calibration_leaves_an_idle_engine_that_knows_its_capacity() -> None:
     core = EngineCore(FakeModel(), 16)
     assert core.load.capacity == 16  # not yet measured: every slot counts
