@@ -59,9 +59,12 @@ def conclude(bench: str, figures: dict[str, Any], floors: dict[str, float], keep
 
 
 def last_figure(bench: str, name: str) -> float | None:
-    """Of the last line kept, where there is one: what one benchmark found may be another's load."""
-    path = RESULTS / f"{bench}.jsonl"
-    return json.loads(path.read_text().splitlines()[-1])[name] if path.exists() else None
+    """Of the last line that has it, where there is one: what one benchmark found may be another's load."""
+    return next((line[name] for line in reversed(kept(RESULTS / f"{bench}.jsonl")) if name in line), None)
+
+
+def kept(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def wanted(name: str, bound: float) -> str:
@@ -134,12 +137,13 @@ def write_docs() -> None:
 
 
 def docs_rows() -> list[str]:
+    """Each figure as it was last measured: a run may leave some out."""
     rows = []
     for path in sorted(RESULTS.glob("*.jsonl")):
-        line = json.loads(path.read_text().splitlines()[-1])
-        where = f"{line['commit']} | {line['machine']['cpu']}"
-        for name, bound in line["floors"].items():
-            value = line[name]
+        latest = {name: line for line in kept(path) for name in line["floors"]}
+        for name, line in latest.items():
+            value, bound = line[name], line["floors"][name]
+            where = f"{line['commit']} | {line['machine']['cpu']}"
             rows.append(
                 f"| {line['bench']} | {name} | {wanted(name, bound)} | {value:.3g} | {verdict(name, value, bound)} "
                 f"| {where} |"
