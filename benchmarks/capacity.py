@@ -213,14 +213,15 @@ def draw(arms: dict[str, dict[str, Any]], goal_ms: float) -> None:
         points = [point for point in arm["points"] if "ttfa_p95_ms" in point]
         loads = [point["load"] for point in points]
         upper.plot(loads, [point["ttfa_p95_ms"] for point in points], "o-", color=colour, label=name)
-        shares = [100 * point["streams_with_underruns"] / point["streams"] for point in points]
-        lower.plot(loads, shares, "o-", color=colour)
+        for count, style in (("refusals", "o-"), ("streams_with_underruns", "x--")):
+            lower.plot(loads, [100 * point[count] / point["streams"] for point in points], style, color=colour)
         upper.axvline(arm["capacity"], color=colour, linewidth=0.8, linestyle=":")
     upper.axhline(goal_ms, color="grey", linewidth=0.8)
     upper.set(yscale="log", ylabel="p95 TTFA, ms")
     upper.set_title("Load and what the listeners notice; dotted: capacity")
     upper.legend(fontsize=8)
-    lower.set(xlabel="load, Erlang (streams at real time)", ylabel="% of streams with an underrun")
+    lower.set(xlabel="load, Erlang (streams at real time)", ylabel="% refused (dots), with an underrun (crosses)")
+    lower.set_ylim(bottom=0, top=max(5.0, lower.get_ylim()[1]))
     lower.set_xscale("log", base=2)
     lower.xaxis.set_major_formatter("{x:g}")
     for axes in (upper, lower):
