@@ -27,7 +27,7 @@ async def serving_http(
 ) -> AsyncIterator[tuple[str, EngineCore]]:
     """Yields the address, without a path, and the core."""
     core = EngineCore(model or FakeModel(), slots, max_waiting=limits.get("queue", 64))
-    engine = Engine(InProcessEngine(lambda: core))
+    engine = Engine(InProcessEngine(lambda: core), core.scheduler.num_slots)
     await engine.start()
     house = House(engine, Limits(**limits), voices=voices or VoiceBook(), guard=guard or Guard(), maker=maker)
     try:

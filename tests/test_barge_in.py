@@ -43,7 +43,7 @@ async def follow(socket, context: str, number: int, sent: int):  # type: ignore[
         assert pts == sent
         return number, sent + duration, None
     event = json.loads(message)
-    assert event["context"] == context
+    assert (event["context"], event["type"] != "error") == (context, True), event.get("code")
     if event["type"] == "started":
         number = event["number"]
     return number, sent, event if event["type"] == "cancelled" else None

@@ -46,7 +46,7 @@ class Served:
 @asynccontextmanager
 async def serving(lark: SpeechModel) -> AsyncIterator[Served]:
     core = EngineCore(lark, 2)
-    engine = Engine(InProcessEngine(lambda: core))
+    engine = Engine(InProcessEngine(lambda: core), core.scheduler.num_slots)
     await engine.start()
     try:
         async with listening(House(engine, Limits(unsent_s=1.0)), "127.0.0.1", 0) as port:

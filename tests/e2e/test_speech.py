@@ -28,7 +28,7 @@ SLACK = 3  # of 32 767: rounding to int16 on top of the tolerance for company
 
 @asynccontextmanager
 async def serving(lark: SpeechModel, slots: int = 4, **limits: float) -> AsyncIterator[str]:
-    engine = Engine(InProcessEngine(lambda: EngineCore(lark, slots)))
+    engine = Engine(InProcessEngine(lambda: EngineCore(lark, slots)), slots)
     await engine.start()
     try:
         async with running(House(engine, Limits(**limits))) as url:  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ PCM = {"container": "raw", "encoding": "pcm_s16le", "sample_rate": 24_000}
 async def serving(guard: Guard | None = None, **limits: Any) -> AsyncIterator[tuple[str, EngineCore]]:
     """Yields host and port."""
     core = EngineCore(FakeModel(), 4)
-    engine = Engine(InProcessEngine(lambda: core), limits.get("streams"))
+    engine = Engine(InProcessEngine(lambda: core), limits.get("streams", core.scheduler.num_slots))
     await engine.start()
     try:
         async with running(House(engine, Limits(**limits), guard=guard or Guard())) as url, asyncio.timeout(30):

@@ -55,7 +55,7 @@ async def serving(
     model: FakeModel | None = None, slots: int = 4, guard: Guard | None = None, **limits: Any
 ) -> AsyncIterator[Served]:
     core = EngineCore(model or FakeModel(), slots)
-    engine = Engine(InProcessEngine(lambda: core))
+    engine = Engine(InProcessEngine(lambda: core), core.scheduler.num_slots)
     await engine.start()
     try:
         async with running(House(engine, Limits(**limits), guard=guard or Guard())) as url:

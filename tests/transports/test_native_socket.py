@@ -31,7 +31,7 @@ async def serving(
     model: FakeModel | None = None, slots: int = 4, **limits: Any
 ) -> AsyncIterator[tuple[str, EngineCore]]:
     core = EngineCore(model or FakeModel(), slots, max_waiting=limits.get("queue", 64))
-    engine = Engine(InProcessEngine(lambda: core))
+    engine = Engine(InProcessEngine(lambda: core), core.scheduler.num_slots)
     await engine.start()
     try:
         async with running(House(engine, Limits(**limits))) as url:

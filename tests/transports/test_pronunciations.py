@@ -31,7 +31,7 @@ class Reading(FakeModel):
 async def test_the_listener_s_own_go_before_the_operator_s() -> None:
     model = Reading()
     core = EngineCore(model, 4)
-    engine = Engine(InProcessEngine(lambda: core))
+    engine = Engine(InProcessEngine(lambda: core), core.scheduler.num_slots)
     await engine.start()
     try:
         house = House(engine, Limits(), pronunciations={"tomato": "b", "apple": "b b"})

@@ -100,7 +100,7 @@ class Served:
 @asynccontextmanager
 async def serving(model: FakeModel | None = None, slots: int = 4, **limits: Any) -> AsyncIterator[Served]:
     core = EngineCore(model or FakeModel(), slots)
-    engine, metrics = Engine(InProcessEngine(lambda: core), limits.get("streams")), Metrics()
+    engine, metrics = Engine(InProcessEngine(lambda: core), limits.get("streams", core.scheduler.num_slots)), Metrics()
     await engine.start()
     try:
         async with listening(House(engine, Limits(**limits), metrics), "127.0.0.1", 0) as port:
@@ -398,7 +398,7 @@ async def test_a_port_that_is_taken_is_named_with_its_setting() -> None:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            engine = Engine(InProcessEngine(lambda: served.core))
+            engine = Engine(InProcessEngine(lambda: served.core), 4)
             with pytest.raises(ConfigError, match=f"^wyoming_port: .*{port}.* in use") as refused:
                 async with listening(House(engine), "127.0.0.1", port):
                     pass

@@ -41,7 +41,7 @@ FILE = wav(speechlike(4))
 async def serving(folder: Path) -> AsyncIterator[tuple[str, httpx.AsyncClient, ProcessEngine]]:
     settings = ServerConfig(model=str(folder), slots=2)
     client = ProcessEngine(partial(make_core, settings))
-    engine = Engine(client, stall_s=5.0)
+    engine = Engine(client, settings.slots, stall_s=5.0)
     await engine.start()
     try:
         async with (
