@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Protocol
 
@@ -19,7 +20,6 @@ from stream_server.engine.lateness import Lateness
 from stream_server.engine.messages import (
     AbortSequence,
     AddSequence,
-    AddVoice,
     Command,
     Controls,
     EngineLoad,
@@ -32,18 +32,17 @@ from stream_server.engine.messages import (
     Ping,
     Playback,
     Ready,
-    RemoveVoice,
     SequenceStats,
     Spoken,
     Tick,
 )
-from stream_server.errors import EngineBusy, EngineDead, Overloaded, StreamServerError
+from stream_server.engine.voices import VoiceChanges
+from stream_server.engine.watch import Watch
+from stream_server.errors import EngineBusy, EngineDead, Overloaded
 from stream_server.text.word import Word
 from stream_server.voices.stored import StoredVoice
 
 log = logging.getLogger(__name__)
-LONGEST = 2  # times as long as its longest step an engine may be silent
-STARVED = 5  # times as long a silence is borne with where the engine only waits for a processor
 RESTART_S = 3.0  # what a new engine usually takes to load
 
 
@@ -110,14 +109,14 @@ class Engine:
         may take; load_queue: contexts that may wait for it.
         """
         self._client = client
-        self._stall_s, self._idle_unload_s = stall_s, idle_unload_s
+        self._idle_unload_s = idle_unload_s
+        self._watch = Watch(client, stall_s, lambda: self.alive and bool(self._listeners), lambda: self._send(Ping()))
         self._load_s, self._load_queue = load_s, load_queue
         self.admission = Admission(streams)
         self.lateness = Lateness()
         self._listeners: dict[int, Listener] = {}
-        self._guests: dict[str, StoredVoice] = {}  # voices that no new engine would find by itself
-        self._changes: dict[int, tuple[Command, asyncio.Future[None]]] = {}  # of voices, not yet answered
         self._ids = count(1)
+        self._voices = VoiceChanges(self._send, partial(next, self._ids))
         self._pump: asyncio.Task[None] | None = None
         self._spec: ModelSpec | None = None
         self.load = EngineLoad(0, 0, 0, 0, 0)
@@ -131,8 +130,7 @@ class Engine:
         self._gone = asyncio.Event()
         self._turning = asyncio.Lock()  # one release at a time changes the pump
         self._left_at = 0.0  # when somebody last spoke, or the model was loaded
-        self._heard_at = 0.0  # when the engine last gave a sign of life
-        self._watch: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._idle: asyncio.Task[None] | None = None
         self.on_tick: Callable[[Tick], None] = lambda tick: None
 
@@ -144,26 +142,27 @@ class Engine:
     async def start(self) -> None:
         await self._begin()
         self._pump = asyncio.create_task(self._dispatch(), name="engine-outputs")
-        self._watch = asyncio.create_task(self._watch_life(), name="engine-watch")
+        self._watching = asyncio.create_task(self._watch.run(), name="engine-watch")
         if self._idle_unload_s is not None:
             self._idle = asyncio.create_task(self._watch_idle(self._idle_unload_s), name="engine-idle")
 
     async def stop(self) -> None:
         self.alive = self.recovering = self.released = self.loading = False
-        tasks = [task for task in (self._idle, self._pump, self._watch) if task]
+        tasks = [task for task in (self._idle, self._pump, self._watching) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.stop()
-        self._refuse_changes(EngineDead("the speech engine has stopped"))
+        self._voices.refuse(EngineDead("the speech engine has stopped"))
         self._gone.set()
 
     async def _begin(self) -> None:
         began = time.monotonic()
         ready = await self._client.start()
         self._spec, self.load, self.memory, self.alive = ready.spec, ready.load, ready.memory, True
-        self._heard_at = self._left_at = time.monotonic()
-        self.load_took_s = self._heard_at - began
+        self._watch.heard(self.load.longest_s)
+        self._left_at = time.monotonic()
+        self.load_took_s = self._left_at - began
 
     @property
     def room(self) -> int:
@@ -268,7 +267,7 @@ class Engine:
 
     def _resume(self) -> None:
         """A new engine is there: it is given the voices it cannot know, and everybody takes up where they were."""
-        self._restore_voices()
+        self._voices.restore()
         interrupted, self._listeners = self._listeners, {}
         for listener in interrupted.values():
             listener.resume()
@@ -328,37 +327,24 @@ class Engine:
         Raises `BrokenVoice`, `CannotClone` or `EngineDead`.
         """
         if not listed:
-            self._guests[voice.name] = voice
-        await self._change(AddVoice(next(self._ids), voice, listed))
+            self._voices.guests[voice.name] = voice
+        self._ready_for_voices()
+        await self._voices.add(voice, listed)
 
     async def remove_voice(self, name: str) -> None:
         """Raises `CannotClone` or `EngineDead`."""
-        await self._change(RemoveVoice(next(self._ids), name))
+        self._ready_for_voices()
+        await self._voices.remove(name)
 
     def forget_guest(self, name: str) -> None:
         """The same for a voice that is not listed, without waiting."""
-        if self._guests.pop(name, None) is not None:
-            self._send(RemoveVoice(next(self._ids), name))
+        self._voices.forget_guest(name)
 
-    async def _change(self, command: AddVoice | RemoveVoice) -> None:
-        """Waits for the answer, if need be a new engine's; a model that was released is loaded for it."""
+    def _ready_for_voices(self) -> None:
+        """A model that was released is loaded for the change."""
         self._want()
         if not self.alive and not self.recovering:
             raise EngineDead("the speech engine is not running", retry_after=RESTART_S)
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._changes[command.id] = (command, answer)
-        try:
-            self._send(command)
-            await answer
-        finally:
-            del self._changes[command.id]
-
-    def _restore_voices(self) -> None:
-        """To a new engine: before anybody speaks in them."""
-        for voice in self._guests.values():
-            self._send(AddVoice(next(self._ids), voice, listed=False))
-        for command, _ in self._changes.values():
-            self._send(command)
 
     def _send(self, command: Command) -> None:
         if self.alive:
@@ -392,42 +378,14 @@ class Engine:
         self._resume()
         return True
 
-    @property
-    def patience(self) -> float:
-        """Seconds of silence that mean death: a large model on a slow machine takes its time over a step."""
-        return max(self._stall_s, LONGEST * self.load.longest_s)
-
-    async def _watch_life(self) -> None:
-        """An engine that has work and gives no sign of life is dead, whatever its process says.
-
-        On a machine that is busy with other things it may be alive and starved: killing it would not feed it.
-        """
-        asked_at: float | None = None
-        while self._client.restarts:
-            before = time.monotonic()
-            await asyncio.sleep(self._stall_s / 4)
-            now = time.monotonic()
-            late = now - before > self._stall_s / 2  # we were held up ourselves: its answer may lie unread
-            if late or not (self.alive and self._listeners) or (asked_at and self._heard_at >= asked_at):
-                asked_at = None
-            elif asked_at is None:
-                if now - self._heard_at > self._stall_s / 4:
-                    self._send(Ping())
-                    asked_at = now
-            elif now - asked_at > self.patience * (STARVED if self._client.is_running() else 1):
-                log.error("engine stalled", extra={"seconds": round(now - self._heard_at, 3)})
-                self._client.kill()
-                asked_at = None
-
     def _deliver(self, tick: Tick) -> None:
-        self._heard_at = time.monotonic()
         if tick.made_at is not None:
             self.lateness.note(tick.made_at)
         self.load = tick.load or self.load
+        self._watch.heard(self.load.longest_s)
         self._spec = tick.spec or self._spec
         for changed in tick.voices:
-            if (change := self._changes.get(changed.id)) is not None:
-                settle(change[1], changed.error)
+            self._voices.answer(changed)
         for frame in tick.frames:
             if (listener := self._listeners.get(frame.sequence_id)) is not None:
                 listener.frame(frame)
@@ -440,18 +398,4 @@ class Engine:
         orphans, self._listeners = self._listeners, {}
         for id, listener in orphans.items():
             listener.finished(Finished(id, "engine_dead", SequenceStats(), dead.message))
-        self._refuse_changes(dead)
-
-    def _refuse_changes(self, error: EngineDead) -> None:
-        for _, answer in self._changes.values():
-            settle(answer, error)
-
-
-def settle(answer: asyncio.Future[None], error: StreamServerError | None) -> None:
-    """Unless whoever waited for it has gone."""
-    if answer.done():
-        return
-    if error is None:
-        answer.set_result(None)
-    else:
-        answer.set_exception(error)
+        self._voices.refuse(dead)

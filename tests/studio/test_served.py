@@ -78,7 +78,7 @@ async def serving(place: Path, kind: type[Any] = InProcessEngine, **limits: Any)
     for name in ("one", "two"):
         store.save(StoredVoice(name, About("", "", "2026-01-01", 1.0, "fake", "0"), {"heard": np.zeros(1, np.float32)}))
     client: EngineClient = kind(partial(cloning_core, place))
-    engine = Engine(client)
+    engine = Engine(client, 4)
     await engine.start()
     try:
         async with opened(engine, store, load_fake, bounds) as (library, guests), asyncio.timeout(25):
@@ -196,7 +196,7 @@ async def test_a_context_brings_its_voice_and_takes_it_away(tmp_path: Path) -> N
         assert end["type"] == "done"
         np.testing.assert_allclose(pcm, expected_sound(1, 3) + raised(LOUD), atol=1e-5)
         assert await served.named() == ["one", "two"] and served.store.names() == ["one", "two"]
-        assert not served.guests._guests and not served.engine._guests
+        assert not served.guests._guests and not served.engine._voices.guests
         body = {"input": "one two three.", "reference": reference(SOFT), "seed": 1, "response_format": "pcm"}
         answer = await served.http.post("/v1/audio/speech", json=body | {"voice": "alloy"})
         wanted = expected_sound(1, 3) + raised(SOFT)
@@ -209,18 +209,18 @@ async def test_the_same_recording_is_made_once_while_it_is_held_and_nobody_can_a
         for context in "ab":
             await ann.send(json.dumps({"type": "start", "context": context, "reference": reference()}))
             await ann.send(json.dumps({"type": "text", "context": context, "text": "one"}))
-        await until(lambda: served.engine._guests)
-        [name] = served.engine._guests
+        await until(lambda: served.engine._voices.guests)
+        [name] = served.engine._voices.guests
         assert len(served.guests._guests) == 1
         for guess in (name, "reference", "~"):
             await eve.send(json.dumps({"type": "start", "context": "e", "voice": guess}))
             assert (await heard(eve))[0]["code"] == "unknown_voice"
         assert await served.named() == ["one", "two"]
         for context in "ab":
-            assert served.engine._guests
+            assert served.engine._voices.guests
             await ann.send(json.dumps({"type": "cancel", "context": context}))
             assert (await heard(ann))[0]["type"] == "cancelled"
-        assert not served.engine._guests and not served.guests._guests
+        assert not served.engine._voices.guests and not served.guests._guests
 
 
 @pytest.mark.asyncio
@@ -231,7 +231,7 @@ async def test_who_leaves_while_the_voice_is_made_leaves_nothing(tmp_path: Path)
             await until(lambda: served.guests._guests)
         await until(lambda: not served.guests._guests)
         assert (await served.spoken(reference=reference(SOFT)))[0]["type"] == "done"
-        assert not served.engine._guests
+        assert not served.engine._voices.guests
 
 
 @pytest.mark.asyncio
