@@ -120,7 +120,7 @@ class DecodeStep:
 
         Blocks are taken one by one and none is kept, so that weights need not be there twice.
         """
-        self.dtype, self.eps = dtype, norm.epsilon
+        self.dtype = dtype
         self.layers: list[Layer] = []
         with torch.no_grad():
             for block in blocks:
@@ -130,6 +130,7 @@ class DecodeStep:
             # The head is never narrowed: rounded logits tie where a sampler should choose.
             self.head = by_rows(head * norm.weight * self.scale)
             self.bias = bias.detach().clone()
+            self.epsilon = self.width * norm.epsilon  # what the norm adds to the length's square
             turns = angles(torch.arange(max_positions), self.head_dim, self.theta)
             self.rotations = torch.polar(torch.ones_like(turns), turns)[:, None]  # [max, 1, D / 2]
             self.cos, self.sin = turns.cos().numpy(), turns.sin().numpy()
@@ -144,7 +145,6 @@ class DecodeStep:
         self.width, self.hidden = first.out.out_features, block.feed_forward.down.in_features
         self.span = max(SPAN, -(-self.window // SPANS))
         self.scale = self.width**0.5  # the norm divides by the length of x, not by its root mean square
-        self.epsilon = self.width * self.eps  # ... and this is what it adds to the length's square
 
     def allocate(self, slots: int, device: torch.device | str = "cpu") -> KVCache:
         """A cache for rows of `max_positions`, of which no more are kept than are attended to."""

@@ -117,15 +117,9 @@ def share(scores: Array, length: np.uint64) -> None:
         scores[t] = exp(scores[t] - highest)
     for t in range(length, stop):
         scores[t] = 0
-    lanes[:] = 0
-    for t in range(ZERO, stop, LANES):
-        for lane in range(LANES):
-            lanes[lane] += scores[t + lane]
-    total = np.float32(0)
-    for lane in range(LANES):
-        total += lanes[lane]
+    whole = total(scores[:stop])
     for t in range(stop):
-        scores[t] /= total
+        scores[t] /= whole
 
 
 @compiled()

@@ -9,35 +9,18 @@ one that ships is held to.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stream_server.models.lark import features
+from stream_server.models.lark.source_filter import SynthState
 
 FFT_SIZES = {24_000: 1024, 32_000: 1536}  # segment of two hops plus 23 or 28 ms of impulse response
 ANALYSIS_RATE = 32_000
 NEPERS_PER_DECIBEL = math.log(10) / 10  # of power
 VOICING_SLOPE = 4.0  # a frame that is three parts in four sure to be voiced is; no hard edge for rounding to fall over
-
-
-@dataclass
-class SynthState:
-    """One row per slot; hop h is the stretch of samples before frame h."""
-
-    phase: Tensor  # float64 [S], cycles, at the end of the last hop
-    log_f0: Tensor  # [S] of the last frame
-    source: Tensor  # [S, 2, hop]: the last hop's pulses and noise
-    tail: Tensor  # [S, fft - hop]: sound of past frames that lies ahead
-    hops: Tensor  # int64 [S]: hops made so far
-    seed: Tensor  # int64 [S]
-
-    def reset(self, slots: Tensor, seeds: Tensor) -> None:
-        for field in (self.phase, self.log_f0, self.source, self.tail, self.hops):
-            field[slots] = 0
-        self.seed[slots] = seeds
 
 
 class SourceFilter(nn.Module):
