@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from stream_server.engine.messages import ModelMemory
+from stream_server.engine.messages import EngineLoad, ModelMemory
 from stream_server.events import Done, Timing
 
 SECONDS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -28,6 +28,7 @@ class Metrics:
             "contexts_speaking", "contexts between their first words and their end", registry=self.registry
         )
         self.room = Gauge("contexts_room", "contexts that this machine can serve at once", registry=self.registry)
+        self.costs = Gauge("step_cost_seconds", "what each part adds to a step", ["part"], registry=self.registry)
         self.underruns = Counter("underruns_total", "times a listener had nothing left to play", registry=self.registry)
         self.utterances = Counter("utterances_total", "contexts spoken to their end", registry=self.registry)
         self.audio = Counter("audio_samples_total", "samples of speech given out", registry=self.registry)
@@ -44,6 +45,12 @@ class Metrics:
         )
         self.gpu = Gauge("model_gpu_bytes", "allocated on the GPU", registry=self.registry)
         self.resident = Gauge("resident_bytes", "memory of a process", ["process"], registry=self.registry)
+
+    def show_load(self, load: EngineLoad) -> None:
+        self.running.set(load.running)
+        self.waiting.set(load.waiting)
+        for part, seconds in load.costs.items():
+            self.costs.labels(part).set(seconds)
 
     def show_memory(self, loaded: bool, memory: ModelMemory, engine_pid: int | None) -> None:
         """The engine's own process has none where it lives in the front's."""

@@ -77,7 +77,8 @@ class EngineCore:
         capacity = slots if self.costs is None else min(slots, self.costs.capacity(self.token_s, running))
         if self.costs is not None and self.scheduler.is_pressed(self.clock(), capacity):
             capacity = min(capacity, running)
-        return self.scheduler.load(self.steps, capacity, self.longest_s)
+        costs = {} if self.costs is None else self.costs.by_part
+        return EngineLoad(slots, running, len(self.scheduler.waiting), self.steps, capacity, self.longest_s, costs)
 
     def run(self, emit: Callable[[Ready | Tick], None]) -> None:
         """Step until told to stop; sleeps while there is nothing to do."""

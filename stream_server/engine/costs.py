@@ -14,6 +14,7 @@ BUSY = 0.85  # share of the engine's time that streams may claim: beyond it lead
 CHUNK = 4  # tokens: what a vocoder's call is taken to hold for each stream
 LOADED = 1.2  # what a step takes beside a busy front, over calibration beside an idle one: measured 1.1 to 1.3
 SEEN = 1.15  # ... over what it takes beside half a house: in a full one it will be more
+PARTS = ("step", "row", "vocoder", "token")  # of the line: what each is the cost of
 WATCHED_S = 2.0  # seconds of steps over which the slowdown is averaged
 
 
@@ -32,6 +33,11 @@ class Costs:
 
     def predict(self, rows: int, vocoded: int) -> float:
         return float(features(rows, vocoded) @ self.line)
+
+    @property
+    def by_part(self) -> dict[str, float]:
+        """Seconds, as things go now."""
+        return dict(zip(PARTS, (self.slowdown * self.line).tolist()))
 
     def note(self, rows: int, vocoded: int, seconds: float) -> None:
         """A step as it really was."""

@@ -192,6 +192,7 @@ class EngineLoad:
     steps: int
     capacity: int  # streams it believes it can serve without a gap
     longest_s: float = 0.0  # its longest step of late
+    costs: dict[str, float] = field(default_factory=dict)  # s, by part of a step, as things go now; see `costs`
 
 
 @dataclass(frozen=True)

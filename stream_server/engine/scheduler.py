@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from stream_server.engine.messages import EngineLoad
 from stream_server.engine.sequence import Sequence, Status
 from stream_server.models.plan import ChunkPlan
 from stream_server.text.word import Word
@@ -220,9 +219,6 @@ class Scheduler:
         """
         heard = (s for s in self.running.values() if s.chunks and s.status is Status.RUNNING)
         return sum(s.lead(now) < HURRY_S for s in heard) > max(FEW, PRESSED * capacity)
-
-    def load(self, steps: int, capacity: int, longest_s: float) -> EngineLoad:
-        return EngineLoad(self.num_slots, len(self.running), len(self.waiting), steps, capacity, longest_s)
 
     def check_integrity(self) -> None:
         """Every slot is free or owned by exactly one running sequence."""

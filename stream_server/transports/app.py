@@ -82,8 +82,7 @@ def operations(house: House) -> list[BaseRoute]:
         return JSONResponse(told, 200 if can else 503)
 
     async def show_metrics(request: Request) -> Response:
-        metrics.running.set(engine.load.running)
-        metrics.waiting.set(engine.load.waiting)
+        metrics.show_load(engine.load)
         metrics.speaking.set(engine.admission.inside)
         metrics.room.set(engine.room)
         metrics.show_memory(engine.alive, engine.memory, engine.pid)

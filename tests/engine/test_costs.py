@@ -44,6 +44,7 @@ def test_a_slower_machine_serves_fewer_and_a_recovered_one_as_many_as_before() -
         costs.note(16, 16, 2 * LOADED * step(16, 16))
     assert costs.slowdown == pytest.approx(2 * LOADED, rel=0.01)
     assert costs.capacity(0.04) < 0.6 * before
+    assert list(costs.by_part.values()) == pytest.approx([2 * LOADED * part for part in TRUE], rel=0.02)
     for _ in range(4000):
         costs.note(16, 16, step(16, 16))
     assert costs.capacity(0.04) == pytest.approx(before, abs=1)
@@ -63,5 +64,6 @@ def test_calibration_leaves_an_idle_engine_that_knows_its_capacity() -> None:
     assert core.load.capacity == 16  # not yet measured: every slot counts
     calibrate(core, words("one " * 60))
     assert core.costs is not None and 1 <= core.load.capacity <= 16
+    assert list(core.load.costs) == ["step", "row", "vocoder", "token"]
     core.scheduler.check_integrity()
     assert not core.scheduler.running and not core.scheduler.waiting and core.step() is None
