@@ -1,5 +1,6 @@
 """A real server in a process of its own, on a free port, for as long as a benchmark needs it."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -40,12 +41,12 @@ class Server:
 
 
 @contextmanager
-def server(program: Sequence[str] = SERVE) -> Iterator[Server]:
+def server(program: Sequence[str] = SERVE, **environment: str) -> Iterator[Server]:
     """Yields once it can speak.  `program` is Python's arguments, but for the port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, *program, "--port", str(port)])
+    process = subprocess.Popen([sys.executable, *program, "--port", str(port)], env=os.environ | environment)
     try:
         wait_until_ready(process, f"http://127.0.0.1:{port}/ready")
         yield Server(port, Process(process.pid))

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from stream_server.engine.admission import Admission
 from stream_server.engine.core import EngineCore
-from stream_server.engine.costs import BUSY, CHUNK, LOADED, Costs
+from stream_server.engine.costs import PARTS, Costs
 from stream_server.engine.messages import (
     AbortSequence,
     AddSequence,
@@ -331,56 +331,47 @@ def main() -> None:
 
 
 def beside_the_real(loads: list[float], seconds: float, quick: bool) -> None:
-    """The listeners of `load.py` come to a server and to the paper one.
+    """The listeners of `load.py` come to a server, to one with a plain fixed cap, and to the paper one.
 
-    What steps cost is this machine's calibration, slower by what the real server's engine measured meanwhile: how much
+    What steps cost is what the first server's calibration found, slower by what its engine measured meanwhile: how much
     a busy front and its listeners take from the engine is the machine's affair, and no simulation of ours knows it.
     """
-    from load import Load, offering, visits
+    from load import Load, offer, offering, visits
     from server import server
 
-    costs = calibrated()
     rows, figures = [], {}
     with server() as served:
-        for erlang in loads:
-            load = Load(erlang, seconds, 0.0, seed=3)
-            with offering(served.url, load) as running:
-                slowness = slowness_of(served, running, costs)
-                real = running.result()
-            paper = simulate([arrival(visit) for visit in visits(load)], costs, slowness=slowness)
-            pair = {name: (paper[name], value) for name, value in as_simulated(real).items()}
-            figures[str(erlang)] = {name: {"paper": on_paper, "real": real} for name, (on_paper, real) in pair.items()}
-            figures[str(erlang)]["slowness"] = slowness
-            rows.append([erlang, slowness, *(f"{on_paper:.3g} / {real:.3g}" for on_paper, real in pair.values())])
-    table(f"paper / real, room for {costs.capacity(TOKEN_S)} on paper", ["load", "slowness", *pair], rows)
-    conclude("simulation_real", {"line": costs.line.tolist(), "loads": figures}, {}, keep=not quick)
+        room = int(served.metrics()["contexts_room"])
+        costs = Costs(step_costs(served))
+        with server(STREAM_SERVER_LIMITS__STREAMS=str(room)) as capped:
+            for erlang in loads:
+                load = Load(erlang, seconds, 0.0, seed=3)
+                with offering(served.url, load) as running:
+                    slowness = slowness_of(served, running, costs)
+                    real = running.result()
+                paper = simulate([arrival(visit) for visit in visits(load)], costs, slowness=slowness)
+                found = {"paper": paper, "real": as_simulated(real), "fixed cap": as_simulated(offer(capped.url, load))}
+                figures[str(erlang)] = {"slowness": slowness, **found}
+                names = found["real"]
+                told = [" / ".join(f"{arm[name]:.3g}" for arm in found.values()) for name in names]
+                rows.append([erlang, slowness, *told])
+    table(f"paper / real / real with a fixed cap of {room}", ["load", "slowness", *names], rows)
+    conclude("simulation_real", {"line": costs.line.tolist(), "room": room, "loads": figures}, {}, keep=not quick)
+
+
+def step_costs(served: "Server") -> np.ndarray:
+    """float64 [4]: seconds of the parts of a step, as a server tells them now."""
+    found = served.metrics()
+    return np.array([found[f'step_cost_seconds{{part="{part}"}}'] for part in PARTS])
 
 
 def slowness_of(served: "Server", running: "Future[Any]", costs: Costs) -> float:
-    """What a server's steps take over `costs`, by the room it tells of: the mean while it is loaded, once a second.
-
-    No less than LOADED, below which admission does not go and the room tells nothing.
-    """
-    a, b, c, d = costs.line
+    """What a server's steps take over `costs`: the mean while it is loaded, asked once a second."""
     found = []
     while not running.done():
-        room = served.metrics()["contexts_room"]
-        found.append(BUSY * TOKEN_S / (room * (b + d) + a + c / CHUNK))
+        found.append(float((step_costs(served) / costs.line)[costs.line > 0].mean()))
         wait([running], timeout=1.0)
-    return max(LOADED, sum(found) / len(found))
-
-
-def calibrated() -> Costs:
-    """This machine's costs, as a server finds them when it starts."""
-    from lap import use_one_thread
-
-    from stream_server.config import load_config
-    from stream_server.loading import make_serving_core
-
-    use_one_thread()
-    costs = make_serving_core(load_config()).costs
-    assert costs is not None
-    return costs
+    return sum(found) / len(found)
 
 
 def arrival(visit: Visit) -> Arrival:
