@@ -63,6 +63,14 @@ def last_figure(bench: str, name: str) -> float | None:
     return next((line[name] for line in reversed(kept(RESULTS / f"{bench}.jsonl")) if name in line), None)
 
 
+def latest(bench: str, name: str) -> dict[str, Any]:
+    """What the lines have by that name, each key's last."""
+    found: dict[str, Any] = {}
+    for line in kept(RESULTS / f"{bench}.jsonl"):
+        found |= line.get(name, {})
+    return found
+
+
 def kept(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
