@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BUSY = 0.85  # share of the engine's time that streams may claim: beyond it leads melt faster than bursts refill them
+BUSY = 0.75  # share of the engine's time that streams may claim: beyond it leads melt faster than bursts refill them
 CHUNK = 4  # tokens: what a vocoder's call is taken to hold for each stream
 LOADED = 1.2  # what a step takes beside a busy front, over calibration beside an idle one: measured 1.1 to 1.3
 SEEN = 1.15  # ... over what it takes beside half a house: in a full one it will be more
