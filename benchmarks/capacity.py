@@ -222,7 +222,7 @@ def draw(arms: dict[str, dict[str, Any]], goal_ms: float) -> None:
     upper.set(yscale="log", ylabel="p95 TTFA, ms")
     upper.set_title("Load and what the listeners notice; dotted: capacity")
     upper.legend(fontsize=8)
-    lower.set(xlabel="load, Erlang (streams at real time)", ylabel="% refused (dots), with an underrun (crosses)")
+    lower.set(xlabel="load, Erlang (streams at real time)", ylabel="% refused (dots),\nwith an underrun (crosses)")
     lower.set_ylim(bottom=0, top=max(5.0, lower.get_ylim()[1]))
     lower.set_xscale("log", base=2)
     lower.xaxis.set_major_formatter("{x:g}")
